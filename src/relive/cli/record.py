@@ -1,0 +1,134 @@
+"""`relive record`: run a program and record it and everything it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from relive.cli import store
+from relive.cli.options import Arguments, Command, Option
+from relive.errors import CannotStart, UsageError
+
+
+class Record(Command):
+    name = "record"
+    operands = "PROGRAM [ARGUMENTS...]"
+    about = """\
+Run PROGRAM and record it and every process and thread it starts.  Its output,
+exit status (or killing signal) and files are what they would be without relive.
+The exit status is 69 when PROGRAM cannot be started."""
+    options = (
+        Option("-o", "--output", value="DIR", help="save there (a new or empty directory)"),
+        Option("-v", "--env", value="NAME=VALUE", repeat=True, help="set an environment variable"),
+        Option("-q", "--quiet", help="do not say where the recording is saved"),
+        Option(
+            "-n",
+            "--no-syscall-buffer",
+            help="trap at every system call (always so in this version)",
+        ),
+        Option(
+            "--verify-memory",
+            value="WHEN",
+            optional="exit",
+            help="keep digests of all memory at these points: exit",
+        ),
+        Option(
+            "-h",
+            "--chaos",
+            help="look for races with random scheduling",
+            refused="it needs preemption, which this version does not have",
+        ),
+        Option(
+            "-t",
+            "--continue-through-signal",
+            value="SIG",
+            help="go on when SIG is not handled by the program",
+            refused="this version cannot hold back an unhandled signal",
+        ),
+    )
+    stops_at_operand = True
+    least = 1
+
+    def run(self, args: Arguments) -> int:
+        env = environment(args.all("env"))
+        verify = args.get("verify-memory")
+        if verify not in (None, "exit"):
+            raise UsageError(f"record: --verify-memory={verify} is not known", "it can be: exit")
+        quiet = args.has("quiet")
+
+        from relive.record.session import record
+
+        output = args.get("output")
+        named = output is not None
+        directory = store.claim(Path(output)) if output else store.reserve(args.positional[0])
+
+        def started() -> None:
+            if not quiet:
+                sys.stderr.write(f"relive: saving to {directory}\n")
+                sys.stderr.flush()
+            if not named:
+                try:
+                    store.set_latest(directory)
+                except OSError as error:
+                    sys.stderr.write(f"relive: warning: `latest` not set: {error.strerror}\n")
+
+        try:
+            status = record(
+                args.positional,
+                directory,
+                env=env,
+                verify_memory=verify,
+                quiet=quiet,
+                started=started,
+            )
+        except CannotStart:
+            discard(directory)
+            raise
+        return leave(status)
+
+
+def environment(settings: list[str]) -> dict[str, str] | None:
+    """The program's environment with `settings` (NAME=VALUE) put in; None: as ours."""
+    if not settings:
+        return None
+    env = dict(os.environ)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not name or not equals:
+            raise UsageError(f"record: -v takes NAME=VALUE, not '{setting}'")
+        env[name] = value
+    return env
+
+
+def discard(directory: Path) -> None:
+    """Remove a recording of a program that never ran."""
+    from shutil import rmtree
+
+    rmtree(directory, ignore_errors=True)
+
+
+def leave(status: int) -> int:
+    """Exit as the program did: returns its exit status, or dies of its signal.
+
+    status: a wait status.
+    """
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    signal_number = os.WTERMSIG(status)
+
+    import resource
+    import signal
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The program may have left a core file; ours would take its place.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if signal_number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(signal_number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal_number})
+    os.kill(os.getpid(), signal_number)
+    return 128 + signal_number  # not reached, unless the signal is blocked elsewhere
+
+
+COMMAND = Record()

@@ -1,0 +1,66 @@
+"""`relive replay`: run a recording again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from relive.cli import store
+from relive.cli.options import Arguments, Command, Option
+from relive.errors import UsageError
+
+LATER = "debugging a replay comes with the gdb front; `relive replay -a` runs it through"
+
+
+class Replay(Command):
+    name = "replay"
+    operands = "[RECORDING]"
+    about = """\
+Replay RECORDING (a directory, a name that `relive ls` shows, or a file made by
+`relive pack -o`; the latest one if none is named).  Every event is verified; a
+replay that differs from the recording ends with an error that says where.
+With -a the exit status (or killing signal) is the program's."""
+    options = (
+        Option("-a", "--autopilot", help="run to the end, without a debugger"),
+        Option("-q", "--no-redirect-output", help="do not print what the program printed"),
+        Option("--stats", help="say on stderr how much was replayed and how fast"),
+        Option("-g", "--goto", value="EVENT", help="start debugging there", refused=LATER),
+        Option("-p", "--onprocess", value="PID", help="debug that process", refused=LATER),
+        Option("-f", "--onfork", value="PID", help="debug from its fork on", refused=LATER),
+        Option("-s", "--dbgport", value="PORT", help="wait for a debugger", refused=LATER),
+        Option("-d", "--debugger", value="FILE", help="use this debugger", refused=LATER),
+        Option("-x", "--gdb-x", value="FILE", help="have the debugger read FILE", refused=LATER),
+    )
+    most = 1
+
+    def run(self, args: Arguments) -> int:
+        if not args.has("autopilot"):
+            raise UsageError("replay: no debugger to start", LATER)
+        name = args.positional[0] if args.positional else None
+        if name is not None and Path(name).is_file():
+            from relive.trace.archive import unpacked
+
+            with unpacked(Path(name)) as directory:
+                return self.replay(directory, args)
+        return self.replay(store.find(name), args)
+
+    def replay(self, directory: Path, args: Arguments) -> int:
+        """Replay through; returns the program's exit status or dies of its signal."""
+        from relive.replay.session import replay
+
+        stats = args.has("stats")
+        result = replay(directory, echo=not args.has("no-redirect-output"), stats=stats)
+        if result.ended_early:
+            sys.stderr.write(
+                f"relive: the recording ends early, after {result.events} events:"
+                f" {result.ended_early}\n"
+            )
+        if result.status is None:
+            return 0
+
+        from relive.cli.record import leave
+
+        return leave(result.status)
+
+
+COMMAND = Replay()
