@@ -157,9 +157,7 @@ class Command:
             )
         return args
 
-    def _long(
-        self, word: str, rest: list[str], table: dict[str, Option], args: Arguments
-    ) -> None:
+    def _long(self, word: str, rest: list[str], table: dict[str, Option], args: Arguments) -> None:
         name, equals, value = word.partition("=")
         option = self._find(name, table)
         if not option.value:
@@ -169,9 +167,7 @@ class Command:
             value = self._value(option, name, rest)
         self._take(option, value, args)
 
-    def _short(
-        self, word: str, rest: list[str], table: dict[str, Option], args: Arguments
-    ) -> None:
+    def _short(self, word: str, rest: list[str], table: dict[str, Option], args: Arguments) -> None:
         at = 1
         while at < len(word):
             name = "-" + word[at]
@@ -186,9 +182,7 @@ class Command:
     def _find(self, name: str, table: dict[str, Option]) -> Option:
         option = table.get(name)
         if option is None:
-            raise UsageError(
-                f"{self.name}: no option {name}", f"see `relive {self.name} --help`"
-            )
+            raise UsageError(f"{self.name}: no option {name}", f"see `relive {self.name} --help`")
         if option.refused:
             raise UsageError(f"{self.name}: {name} is not available: {option.refused}")
         return option

@@ -60,31 +60,33 @@ The exit status is 69 when PROGRAM cannot be started."""
         from relive.record.session import record
 
         output = args.get("output")
-        named = output is not None
-        directory = store.claim(Path(output)) if output else store.reserve(args.positional[0])
+        place = store.claim(Path(output)) if output else store.new(args.positional[0])
 
         def started() -> None:
+            place.settled()
             if not quiet:
-                sys.stderr.write(f"relive: saving to {directory}\n")
+                sys.stderr.write(f"relive: saving to {place.path}\n")
                 sys.stderr.flush()
-            if not named:
+            if not output:
                 try:
-                    store.set_latest(directory)
+                    store.set_latest(place.path)
                 except OSError as error:
                     sys.stderr.write(f"relive: warning: `latest` not set: {error.strerror}\n")
 
         try:
             status = record(
                 args.positional,
-                directory,
+                place.path,
                 env=env,
                 verify_memory=verify,
                 quiet=quiet,
                 started=started,
             )
         except CannotStart:
-            discard(directory)
+            discard(place.path)
             raise
+        finally:
+            place.settled()
         return leave(status)
 
 

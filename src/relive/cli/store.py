@@ -9,6 +9,8 @@ ROOT is $RELIVE_TRACE_DIR, else $XDG_DATA_HOME/relive, else ~/.local/share/reliv
 from __future__ import annotations
 
 import os
+from errno import EACCES, EEXIST, ENOTEMPTY
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from relive.errors import RecordingError, ReliveError, UsageError
@@ -58,48 +60,65 @@ def stem(program: str) -> str:
     return "program" if name in ("", ".", "..") else name
 
 
-def reserve(program: str) -> Path:
-    """Make and return a new directory <program>-N under the root.
+class Place:
+    """Where a new recording goes: a path that does not exist yet, in a directory that does.
 
-    Several recorders may do so at once: mkdir decides who has a number.
+    Several recorders may name theirs at once.  A lock on the root makes them take
+    turns from looking for a free name until `settled`: by then the recorder has
+    made the directory.
     """
+
+    def __init__(self, path: Path, lock: int = -1) -> None:
+        self.path = path
+        self._lock = lock
+
+    def settled(self) -> None:
+        """The directory is there, or never will be.  May be called twice."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+def new(program: str) -> Place:
+    """The place for a recording of `program` under the root: <program>-N."""
     parent = root()
     name = stem(program)
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        try:
+            flock(lock, LOCK_EX)
+        except OSError:
+            pass  # not every file system has locks; then a name may be lost to another recorder
         number = 0
         for entry in os.listdir(parent):
             start, _, end = entry.rpartition("-")
             if start == name and end.isascii() and end.isdigit() and len(end) < 10:
                 number = max(number, int(end) + 1)
-        while True:
-            directory = parent / f"{name}-{number}"
-            try:
-                directory.mkdir(mode=0o700)
-            except FileExistsError:
-                number += 1
-            else:
-                return directory
     except OSError as error:
         raise ReliveError(
             f"cannot make a directory for the recording in {parent}: {error.strerror}",
             "give one with -o DIR, or set RELIVE_TRACE_DIR",
         ) from None
+    return Place(parent / f"{name}-{number}", lock)
 
 
-def claim(directory: Path) -> Path:
-    """Make `directory` (for -o), which must not exist or be empty; returns it absolute."""
-    directory = directory.absolute()
+def claim(path: Path) -> Place:
+    """The place that -o names, which must not exist or be an empty directory."""
+    path = path.absolute()
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.listdir(directory):
-            raise UsageError(f"{directory} is not empty", "give a new directory with -o")
-        directory.chmod(0o700)
-    except FileExistsError:
-        raise UsageError(f"{directory} is not a directory") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            os.rmdir(path)
     except OSError as error:
-        raise ReliveError(f"cannot make {directory}: {error.strerror}") from None
-    return directory
+        if error.errno in (ENOTEMPTY, EEXIST):
+            raise UsageError(f"{path} is not empty", "give a new directory with -o") from None
+        raise ReliveError(
+            f"cannot make the directory {path}: {error.strerror}", "give another one with -o"
+        ) from None
+    return Place(path)
 
 
 def set_latest(directory: Path) -> None:
