@@ -93,9 +93,7 @@ def decompressor() -> Callable[[bytes, int], bytes]:
                 raise ValueError(f"compressed data of {size} bytes where {raw_len} are announced")
             if raw_len == 0:
                 return b""
-            raw: bytes = context.decompress(
-                frame, max_output_size=raw_len, allow_extra_data=False
-            )
+            raw: bytes = context.decompress(frame, max_output_size=raw_len, allow_extra_data=False)
         except error as e:
             raise ValueError(f"compressed data is damaged ({e})") from None
         except MemoryError:

@@ -4,8 +4,6 @@ On the recorder's start-up path: nothing costly is imported here (no typing,
 pathlib, json, enum).
 """
 
-# ruff: noqa: PTH  (pathlib costs 5 ms of start-up)
-
 from __future__ import annotations
 
 import os
@@ -46,9 +44,9 @@ class ChunkWriter:
         self._compress = codec.compressor()
         self._dir = self._marker = self._fd = -1
         try:
-            os.mkdir(self.path, 0o700)
-            os.chmod(self.path, 0o700)  # whatever the umask, and a default ACL, made of it
+            os.mkdir(self.path, 0o700)  # noqa: PTH102
             self._dir = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fchmod(self._dir, 0o700)  # whatever the umask, or a default ACL, made of it
             self._fd = os.open("events", _OPEN | os.O_APPEND, 0o600, dir_fd=self._dir)
             self._marker = os.open("incomplete", _OPEN, 0o600, dir_fd=self._dir)
             os.write(self._marker, codec.MARKER_TEXT.encode())
