@@ -1,0 +1,90 @@
+"""`relive doctor`: what this machine allows, what relive will use, what to do to get more."""
+
+from __future__ import annotations
+
+import sys
+
+from relive.cli.options import Arguments, Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relive.doctor import Finding, Probe
+
+
+class Doctor(Command):
+    name = "doctor"
+    about = """\
+Try everything of this machine that relive can use, and say for each what was
+found, what relive does with it, and what to do to get more.  The exit status is
+1 when a recording cannot be made or replayed here."""
+    options = (
+        Option("--json", help="print JSON: a list of objects"),
+        Option("--list", help="only list what is tried"),
+    )
+    most = 0
+
+    def run(self, args: Arguments) -> int:
+        from relive import __version__
+        from relive.doctor import examine, probes
+
+        if args.has("list"):
+            for probe in probes():
+                sys.stdout.write(f"{probe.name:<22} {probe.use}\n")
+            return 0
+        found: list[tuple[Probe, Finding]] = []
+        as_json = args.has("json")
+        if not as_json:
+            sys.stdout.write(f"relive {__version__}\n")
+        for probe in probes():
+            finding = examine(probe)
+            found.append((probe, finding))
+            if not as_json:
+                sys.stdout.write(line(probe, finding))
+                sys.stdout.flush()
+        missing = [probe.name for probe, finding in found if fatal(probe, finding)]
+        if as_json:
+            self.as_json(found)
+        elif missing:
+            sys.stdout.write(f"relive cannot work here: {', '.join(missing)}\n")
+        else:
+            sys.stdout.write("relive can record and replay here\n")
+        return 1 if missing else 0
+
+    @staticmethod
+    def as_json(found: list[tuple[Probe, Finding]]) -> None:
+        """Print the findings as JSON."""
+        import json
+
+        rows = [
+            {
+                "name": probe.name,
+                "status": finding.status,
+                "required": probe.required,
+                "detail": finding.detail,
+                "use": probe.use,
+                "more": finding.more,
+            }
+            for probe, finding in found
+        ]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+
+
+def fatal(probe: Probe, finding: Finding) -> bool:
+    """Whether relive cannot work because of this."""
+    return probe.required and finding.status == "no"
+
+
+def line(probe: Probe, finding: Finding) -> str:
+    """A finding as a person reads it."""
+    mark = (
+        "NO"
+        if fatal(probe, finding)
+        else {"no": "no", "yes": "yes", "note": "note"}[finding.status]
+    )
+    text = f"{mark:>4}  {probe.name:<21}  {finding.detail} [{probe.use}]\n"
+    if finding.more:
+        text += f"{'':29}to get more: {finding.more}\n"
+    return text
+
+
+COMMAND = Doctor()
