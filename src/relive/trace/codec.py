@@ -76,7 +76,7 @@ def compressor() -> Callable[[bytes | memoryview], bytes]:
     return compress
 
 
-def decompressor() -> Callable[[bytes, int], bytes]:
+def decompressor() -> Callable[[bytes | memoryview, int], bytes]:
     """A reusable decompressor (one thread at a time) of whole frames.
 
     decompress(frame, raw_len) gives exactly raw_len bytes or raises ValueError.
@@ -85,7 +85,7 @@ def decompressor() -> Callable[[bytes, int], bytes]:
     context = module.ZstdDecompressor()
     error: type[Exception] = module.ZstdError
 
-    def decompress(frame: bytes, raw_len: int) -> bytes:
+    def decompress(frame: bytes | memoryview, raw_len: int) -> bytes:
         try:
             # The frame's own claim decides how much is allocated, so it is checked first.
             size: int = module.get_frame_parameters(frame).content_size
@@ -105,7 +105,7 @@ def decompressor() -> Callable[[bytes, int], bytes]:
     return decompress
 
 
-def checksum(previous: int, front: bytes, payload: bytes) -> int:
+def checksum(previous: int, front: bytes, payload: bytes | memoryview) -> int:
     """The chained checksum of a chunk; front is its header's first 32 bytes."""
     from xxhash import xxh3_64
 
