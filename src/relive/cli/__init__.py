@@ -69,9 +69,9 @@ def choose(argv: list[str]) -> tuple[str, list[str]]:
     if os.path.isdir(first):
         return "replay", argv
     if os.path.isfile(first):
-        from relive.trace.archive import is_archive
+        from relive.cli.packed import is_packed
 
-        if is_archive(first):
+        if is_packed(first):
             return "replay", argv
     return "record", argv
 

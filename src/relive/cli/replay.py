@@ -38,29 +38,34 @@ With -a the exit status (or killing signal) is the program's."""
             raise UsageError("replay: no debugger to start", LATER)
         name = args.positional[0] if args.positional else None
         if name is not None and Path(name).is_file():
-            from relive.trace.archive import unpacked
+            from relive.cli.packed import unpacked
 
             with unpacked(Path(name)) as directory:
-                return self.replay(directory, args)
-        return self.replay(store.find(name), args)
+                status = self.replay(directory, args)
+        else:
+            status = self.replay(store.find(name), args)
+        if status is None:
+            return 0
 
-    def replay(self, directory: Path, args: Arguments) -> int:
-        """Replay through; returns the program's exit status or dies of its signal."""
+        from relive.cli.record import leave
+
+        return leave(status)
+
+    def replay(self, directory: Path, args: Arguments) -> int | None:
+        """Replay through; returns the program's wait status, None when it is not known."""
         from relive.replay.session import replay
 
-        stats = args.has("stats")
-        result = replay(directory, echo=not args.has("no-redirect-output"), stats=stats)
+        result = replay(
+            directory,
+            echo=not args.has("no-redirect-output"),
+            stats=args.has("stats"),
+        )
         if result.ended_early:
             sys.stderr.write(
                 f"relive: the recording ends early, after {result.events} events:"
                 f" {result.ended_early}\n"
             )
-        if result.status is None:
-            return 0
-
-        from relive.cli.record import leave
-
-        return leave(result.status)
+        return result.status
 
 
 COMMAND = Replay()

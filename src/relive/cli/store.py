@@ -197,3 +197,8 @@ def size(directory: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def shared() -> Path:
+    """The contents that the recordings under the root share (relive.trace.store.SharedFiles)."""
+    return root() / ".shared"
