@@ -169,6 +169,15 @@ def find(name: str | None) -> Path:
     )
 
 
+def known(name: str) -> bool:
+    """Whether `find` would find it."""
+    try:
+        find(name)
+    except RecordingError:
+        return False
+    return True
+
+
 def listing() -> list[Path]:
     """All recordings under the root, by name."""
     try:

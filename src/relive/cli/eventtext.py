@@ -1,0 +1,233 @@
+"""An event in one line, calls as strace prints them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from relive.cli.text import plain
+from relive.syscalls.table import name_of
+from relive.trace import kinds
+from relive.trace.kinds import Kind, Trap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relive.trace.events import Event, OutItem
+
+#: struct user_regs_struct, <sys/user.h>: the order of the registers in an event
+REGISTERS = (
+    *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx"),
+    *("rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base"),
+    *("ds", "es", "fs", "gs"),
+)
+#: where the arguments of a system call are among them (System V ABI, A.2.1)
+ARGUMENTS = tuple(REGISTERS.index(name) for name in ("rdi", "rsi", "rdx", "r10", "r8", "r9"))
+IP = REGISTERS.index("rip")
+CALLS = (Kind.SYSCALL, Kind.ENTRY, Kind.EXIT)
+#: most characters of a JSON section that are shown
+MOST = 400
+
+
+def describe(event: Event, *, wide: bool = False) -> str:
+    """The event in one line.  wide: nothing is cut short."""
+    text = DESCRIBE[event.kind](event)
+    return text if wide or len(text) <= MOST else text[: MOST - 1] + "…"
+
+
+def arguments(event: Event) -> tuple[int, ...] | None:
+    """The six argument registers at the entry of a call, when the event has registers."""
+    regs = event.regs
+    return None if regs is None else tuple(regs[i] for i in ARGUMENTS)
+
+
+def signal_name(number: int) -> str:
+    """SIGCHLD, SIGRT_3."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRT_{number - 32}" if number > 32 else f"signal {number}"
+
+
+def error_name(number: int) -> str:
+    """ENOENT; the kernel's own ERESTART* too (<linux/errno.h>)."""
+    from errno import errorcode
+
+    own = {
+        512: "ERESTARTSYS",
+        513: "ERESTARTNOINTR",
+        514: "ERESTARTNOHAND",
+        516: "ERESTART_RESTARTBLOCK",
+    }
+    return errorcode.get(number) or own.get(number) or f"errno {number}"
+
+
+def result(value: int | None) -> str:
+    """A call's result: `3`, `-1 ENOENT (No such file or directory)`, `0x7f...`."""
+    if value is None:
+        return "?"
+    if -4096 < value < 0:
+        name = error_name(-value)
+        return f"-1 {name} ({os.strerror(-value)})" if name.startswith("E") else f"-1 ({name})"
+    return hex(value & (1 << 64) - 1) if value < 0 or value > 0xFFFFFFFF else str(value)
+
+
+def call(event: Event) -> str:
+    """A call, or the half of one."""
+    name = name_of(event.nr)
+    args = arguments(event)
+    shown = "" if args is None else ", ".join(hex(arg) if arg > 9 else str(arg) for arg in args)
+    if event.kind is Kind.ENTRY:
+        return f"{name}({shown} <unfinished ...>"
+    if event.kind is Kind.EXIT:
+        return f"<... {name} resumed>) = {result(event.result)}"
+    return f"{name}({shown}) = {result(event.result)}"
+
+
+def signal_(event: Event) -> str:
+    marks = []
+    if event.flags & kinds.SIGNAL_SYNC:
+        marks.append("by the instruction")
+    if event.flags & kinds.SIGNAL_AT_ENTRY:
+        marks.append("before the call")
+    if event.flags & kinds.SIGNAL_FATAL:
+        marks.append("fatal")
+    info = ", ".join(f"{plain(k)}={plain(v)}" for k, v in (event.extra or {}).items())
+    text = f"--- {signal_name(event.nr)} {{{info}}}"
+    return f"{text} ({', '.join(marks)}) ---" if marks else f"{text} ---"
+
+
+def task_new(event: Event) -> str:
+    extra = event.extra or {}
+    known = ", ".join(f"{plain(k)} {plain(v)}" for k, v in extra.items())
+    return f"+++ task {event.task} begins ({known}) +++"
+
+
+def task_exit(event: Event) -> str:
+    status = (event.result or 0) & 0xFFFF
+    cleared = memory(event.out_items)
+    tail = f", {cleared}" if cleared else ""
+    if os.WIFSIGNALED(status):
+        core = " (core dumped)" if os.WCOREDUMP(status) else ""
+        return f"+++ killed by {signal_name(os.WTERMSIG(status))}{core}{tail} +++"
+    return f"+++ exited with {os.WEXITSTATUS(status)}{tail} +++"
+
+
+def memory(items: tuple[OutItem, ...] | None) -> str:
+    """Memory written: how much and where."""
+    return ", ".join(f"{len(item.data)} bytes at {item.address:#x}" for item in items or ())
+
+
+def regs(event: Event) -> str:
+    at = f" ip={event.regs[IP]:#x}" if event.regs is not None else ""
+    extended = ""
+    if event.flags & kinds.REGS_RESET_EXTENDED:
+        extended = ", extended state reset"
+    elif event.flags & kinds.REGS_RESTORE_EXTENDED:
+        extended = ", extended state from the signal frame"
+    frame = memory(event.out_items)
+    return f"... registers set:{at}{extended}{f', {frame}' if frame else ''}"
+
+
+def trap(event: Event) -> str:
+    name = Trap(event.nr).name.lower() if event.nr in tuple(Trap) else f"trap {event.nr}"
+    value = "?" if event.result is None else hex(event.result & (1 << 64) - 1)
+    at = f" at {event.regs[IP]:#x}" if event.regs is not None else ""
+    return f"... {name}{at} = {value}"
+
+
+def memwrite(event: Event) -> str:
+    return f"... memory written: {memory(event.out_items)}"
+
+
+def as_extra(event: Event) -> str:
+    """META, MEMORY, END, NOTE: what their JSON says."""
+    body = json.dumps(event.extra or {}, ensure_ascii=True)
+    return f"... {event.kind.name.lower()} {body}"
+
+
+DESCRIBE: dict[Kind, Callable[[Event], str]] = {
+    Kind.META: as_extra,
+    Kind.TASK_NEW: task_new,
+    Kind.SYSCALL: call,
+    Kind.ENTRY: call,
+    Kind.EXIT: call,
+    Kind.SIGNAL: signal_,
+    Kind.REGS: regs,
+    Kind.TRAP: trap,
+    Kind.TASK_EXIT: task_exit,
+    Kind.MEMWRITE: memwrite,
+    Kind.MEMORY: as_extra,
+    Kind.END: as_extra,
+    Kind.NOTE: as_extra,
+}
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """All of an event, for `dump --json`; bytes in hexadecimal."""
+    row: dict[str, Any] = {
+        "event": event.number,
+        "kind": event.kind.name,
+        "task": event.task,
+        "time_ms": event.time_ms,
+        "flags": event.flags,
+        "nr": event.nr,
+    }
+    if event.kind in CALLS:
+        row["call"] = name_of(event.nr)
+    if event.regs is not None:
+        row["regs"] = dict(zip(REGISTERS, event.regs, strict=True))
+    if event.result is not None:
+        row["result"] = event.result
+    if event.in_items is not None:
+        row["in"] = [
+            {
+                "arg": item.arg,
+                "what": item.what.name.lower(),
+                "length": item.length,
+                "data": item.data.hex(),
+                "digest": item.digest,
+            }
+            for item in event.in_items
+        ]
+    if event.out_items is not None:
+        row["out"] = [
+            {"address": item.address, "data": item.data.hex()} for item in event.out_items
+        ]
+    if event.extra is not None:
+        row["extra"] = event.extra
+    return row
+
+
+def sections(event: Event) -> str:
+    """Registers and memory of an event, indented, for `dump --raw`."""
+    lines = []
+    if event.regs is not None:
+        pairs = [f"{n}={v:#x}" for n, v in zip(REGISTERS, event.regs, strict=True) if v]
+        lines += [" ".join(pairs[i : i + 6]) for i in range(0, len(pairs), 6)]
+    for item in event.in_items or ():
+        digest = "" if item.digest is None else f" digest {item.digest:#018x}"
+        lines.append(f"in {item.arg} {item.what.name.lower()} {item.length} bytes{digest}")
+        lines += hexdump(item.data)
+    for written in event.out_items or ():
+        lines.append(f"out {written.address:#x} {len(written.data)} bytes")
+        lines += hexdump(written.data)
+    return "".join(f"{'':>24}{line}\n" for line in lines)
+
+
+def hexdump(data: bytes) -> list[str]:
+    """Bytes as `xxd` shows them; the same line again and again is shown once."""
+    lines: list[str] = []
+    before = b""
+    for at in range(0, len(data), 16):
+        row = data[at : at + 16]
+        if row == before and at + 16 < len(data):
+            if lines[-1] != "  *":
+                lines.append("  *")
+            continue
+        before = row
+        text = "".join(chr(c) if 32 <= c < 127 else "." for c in row)
+        lines.append(f"  {at:06x}  {row.hex(' '):<47}  {text}")
+    return lines
