@@ -1,19 +1,56 @@
-# Everything here works from a fresh clone.  `make demo` and `make test` make
-# their own .venv; `make dev` builds in place with whatever PYTHON is given.
+# Everything here works from a fresh clone on Debian 12.
+#
+#   make demo    record and replay a program in front of your eyes
+#   make test    lint, type check, tests          make test ARGS='-k dump'
+#   make bench   the figures of BENCHMARKS.md
+#   make dev     fast in-place build for development
+#
+# All but `dev` use .venv, which they make.
 
 SHELL := /bin/bash
+PYTHON3 ?= python3
 VENV ?= .venv
-# `make dev` uses the active virtual environment, else .venv.
-PYTHON ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin/python,$(VENV)/bin/python)
+export PYTHON3
+
+# `make dev` builds for the active virtual environment, else for .venv.
+PYTHON ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin/python,$(CURDIR)/$(VENV)/bin/python)
 BUILD := build/dev
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: dev demo test lint bench clean venv tools
+.PHONY: dev demo test lint bench clean install
 
-# Fast in-place build: compiles what changed, puts _core and relive-agent beside
-# the Python sources, and makes the interpreter find them (a .pth file).
+# Compiles what changed, puts _core and relive-agent beside the Python sources,
+# and makes the interpreter find them there (a .pth file).
 dev:
 	@PYTHON="$(PYTHON)" BUILD="$(BUILD)" tools/dev-build
 
+demo: install
+	@PYTHON="$(VENV)/bin/python" tools/demo
+
+test: export RELIVE_TEST_DEPS = test
+test: install
+	@$(MAKE) --no-print-directory lint
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest $(ARGS)
+
+lint:
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: install
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python bench/run.py $(ARGS)
+
+# The package as a user gets it, in .venv.
+install: $(VENV)/ready
+	@$(PIP) install --no-build-isolation --no-deps .
+
+$(VENV)/ready: pyproject.toml tools/install-deps tools/requirements
+	@tools/install-deps $${RELIVE_TEST_DEPS:-build}
+	@$(PYTHON3) -m venv $(VENV)
+	@$(PIP) install $$($(PYTHON3) tools/requirements build run dev)
+	@touch $@
+
 clean:
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache src/relive/*.so src/relive/relive-agent
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f src/relive/*.so src/relive/relive-agent
+	find src tests tools bench examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from relive.arch import x86_64
 from relive.cli.text import plain
 from relive.syscalls.table import name_of
 from relive.trace import kinds
@@ -17,15 +18,9 @@ if TYPE_CHECKING:
 
     from relive.trace.events import Event, OutItem
 
-#: struct user_regs_struct, <sys/user.h>: the order of the registers in an event
-REGISTERS = (
-    *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx"),
-    *("rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base"),
-    *("ds", "es", "fs", "gs"),
-)
-#: where the arguments of a system call are among them (System V ABI, A.2.1)
-ARGUMENTS = tuple(REGISTERS.index(name) for name in ("rdi", "rsi", "rdx", "r10", "r8", "r9"))
-IP = REGISTERS.index("rip")
+REGISTERS = tuple(register.name for register in x86_64.REGISTERS)
+ARGUMENTS = tuple(x86_64.BY_NAME[name].index for name in x86_64.SYSCALL_ARGS)
+IP = x86_64.BY_NAME[x86_64.INSTRUCTION_POINTER].index
 CALLS = (Kind.SYSCALL, Kind.ENTRY, Kind.EXIT)
 #: most characters of a JSON section that are shown
 MOST = 400
@@ -69,8 +64,8 @@ def result(value: int | None) -> str:
     if value is None:
         return "?"
     if -4096 < value < 0:
-        name = error_name(-value)
-        return f"-1 {name} ({os.strerror(-value)})" if name.startswith("E") else f"-1 ({name})"
+        meaning = "" if value < -511 else f" ({os.strerror(-value)})"
+        return f"-1 {error_name(-value)}{meaning}"
     return hex(value & (1 << 64) - 1) if value < 0 or value > 0xFFFFFFFF else str(value)
 
 

@@ -209,17 +209,16 @@ class Command:
     def help(self) -> str:
         """The text of `--help`."""
         lines = [f"usage: {self.usage()}", "", self.about.strip()]
-        shown = [option for option in self.options if not option.refused]
-        if shown:
-            lines += ["", "options:"]
-            for option in shown:
+        for title, group in (
+            ("options:", [option for option in self.options if not option.refused]),
+            ("not available yet:", [option for option in self.options if option.refused]),
+        ):
+            if group:
+                lines += ["", title]
+            for option in group:
                 spelled = option.spelled()
                 if len(spelled) > 26:
                     lines += [f"  {spelled}", f"  {'':<26} {option.help}"]
                 else:
                     lines.append(f"  {spelled:<26} {option.help}")
-        later = [option for option in self.options if option.refused]
-        if later:
-            lines += ["", "not available yet:"]
-            lines += [f"  {option.spelled():<26} {option.help}" for option in later]
         return "\n".join(lines) + "\n"

@@ -74,7 +74,7 @@ With -x unpack such a file; nothing outside the new directory is written."""
         if not is_packed(file):
             raise UsageError(f"{file} is not a packed recording", "`relive pack -o FILE` makes one")
         if output is None:
-            place = store.new(file.name.removesuffix(SUFFIX))
+            place = store.new(file.name.removesuffix(SUFFIX).rstrip("0123456789").rstrip("-"))
         else:
             place = store.claim(Path(output))
         try:

@@ -31,7 +31,7 @@ class Process:
     def __init__(self, pid: int, parent: Process | None, task: int) -> None:
         self.pid = pid
         self.parent = parent
-        self.argv = parent.argv if parent is not None else None
+        self.argv: list[str] | None = parent.argv if parent is not None else None
         self.execed = False
         self.status: int | None = None
         self.tasks = [task]
