@@ -173,7 +173,7 @@ class FileStore:
         self._prepare()
         name = xxh3_128(data).hexdigest()
         ref = FileRef(name, len(data))
-        if not self._take(ref):
+        if not self._take(ref, verify=True):
             with self._temporary() as to:
                 with _disk(self.path):
                     write_at(to.fd, data, 0)
@@ -198,11 +198,17 @@ class FileStore:
             self._mounts = _file_systems()
         return self._mounts.get(st.st_dev) in _TRUSTED_TYPES
 
-    def _take(self, ref: FileRef) -> bool:
-        """The content is in this recording, or could be linked from the shared ones."""
+    def _take(self, ref: FileRef, *, verify: bool = False) -> bool:
+        """The content is in this recording, or could be linked from the shared ones.
+
+        verify: no key of this boot vouches for the shared file, so read it first.
+        """
         if ref.hash in self._stored:
             return True
-        if self._shared is None or not self._shared.link(ref, self._files):
+        shared = self._shared
+        if shared is None or (verify and not shared.whole(ref)):
+            return False
+        if not shared.link(ref, self._files):
             return False
         self._stored[ref.hash] = ref
         return True
@@ -223,7 +229,7 @@ class FileStore:
                 else:
                     name, size = _copy_and_hash(source, own, to.fd)
             ref = FileRef(name, size)
-            if not self._take(ref):
+            if not self._take(ref, verify=True):
                 self._publish(to, ref)
         return ref
 
@@ -243,7 +249,7 @@ class FileStore:
             if self._shared is None:
                 os.rename(to.name, ref.hash, src_dir_fd=to.dir, dst_dir_fd=self._files)
                 to.name = ""
-            elif not (self._shared.whole(ref) and self._take(ref)):
+            else:
                 # The recording's own link first: a file with two links is never pruned.
                 os.link(to.name, ref.hash, src_dir_fd=to.dir, dst_dir_fd=self._files)
                 os.rename(to.name, ref.hash, src_dir_fd=to.dir, dst_dir_fd=self._shared.dir)
@@ -380,11 +386,8 @@ class SharedFiles:
         return True
 
     def whole(self, ref: FileRef) -> bool:
-        """The content is here, undamaged, and can take more links.
-
-        A file may be from before a power cut and not hold what was written, so it is read
-        before a recording relies on it for the first time since.
-        """
+        """The content is here, undamaged (it may be from before a power cut), and can take
+        more links."""
         if not self.has(ref):
             return False
         try:

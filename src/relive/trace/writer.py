@@ -115,9 +115,11 @@ class ChunkWriter:
     def _append(self, header: bytes, payload: bytes) -> None:
         # One system call, so that a recorder killed in between leaves the least half-written.
         done = os.writev(self._fd, (header, payload))
-        total = len(header) + len(payload)
-        while done < total:  # a nearly full disk, or more than the 2 GiB one write takes
-            done += os.write(self._fd, memoryview(payload)[done - len(header) :])
+        if done < len(header) + len(payload):
+            # A nearly full disk, or more than the 2 GiB one write takes.
+            rest = memoryview(header + payload)[done:]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
 
     def _fail(self, why: str, errno: int) -> TraceWriteError:
         self.failed = TraceWriteError(
