@@ -1,0 +1,15 @@
+/* The binding: what the files of the extension module share. */
+#ifndef RELIVE_MODULE_H
+#define RELIVE_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* Raises OSError with the number (ProcessLookupError for ESRCH, ...). */
+PyObject *raise_errno(int err);
+int module_add_type(PyObject *module, PyType_Spec *spec, const char *name);
+
+extern PyType_Spec recorder_spec, replayer_spec;
+extern PyMethodDef tracee_methods[];
+
+#endif

@@ -1,0 +1,278 @@
+/* relive._core.Replayer: the replay loop for Python. */
+#include <errno.h>
+#include <string.h>
+
+#include "module.h"
+#include "replay.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct replayer rp;
+    Py_buffer chunk;
+    int has_chunk;
+} ReplayerObject;
+
+static struct replayer *rp_of(PyObject *self)
+{
+    return &((ReplayerObject *)self)->rp;
+}
+
+static PyObject *rp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    PyObject *self = alloc(type, 0);
+
+    (void)args;
+    (void)kwargs;
+    if (self)
+        replayer_init(rp_of(self));
+    return self;
+}
+
+static void rp_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    ReplayerObject *o = (ReplayerObject *)self;
+
+    replayer_free(&o->rp);
+    if (o->has_chunk)
+        PyBuffer_Release(&o->chunk);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *rp_spawn(PyObject *self, PyObject *args)
+{
+    const char *path;
+    int cpu, tid = 0, rc;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "yi", &path, &cpu))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rc = replayer_spawn(path, cpu, &tid);
+    Py_END_ALLOW_THREADS
+    if (rc)
+        return raise_errno(-rc);
+    return PyLong_FromLong(tid);
+}
+
+static PyObject *rp_feed(PyObject *self, PyObject *args)
+{
+    ReplayerObject *o = (ReplayerObject *)self;
+    unsigned long long first;
+    Py_buffer data;
+
+    if (!PyArg_ParseTuple(args, "y*K", &data, &first))
+        return NULL;
+    if (o->has_chunk)
+        PyBuffer_Release(&o->chunk);
+    o->chunk = data;
+    o->has_chunk = 1;
+    replayer_feed(&o->rp, o->chunk.buf, (size_t)o->chunk.len, first);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_run(PyObject *self, PyObject *ignored)
+{
+    enum rp_reason why;
+    int err = 0;
+
+    (void)ignored;
+    Py_BEGIN_ALLOW_THREADS
+    why = replayer_run(rp_of(self), &err);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("iiK", (int)why, err, (unsigned long long)rp_of(self)->number);
+}
+
+static PyObject *rp_finish_call(PyObject *self, PyObject *ignored)
+{
+    enum rp_reason why;
+    int err = 0;
+
+    (void)ignored;
+    why = replayer_finish_call(rp_of(self), &err);
+    return Py_BuildValue("iiK", (int)why, err, (unsigned long long)rp_of(self)->number);
+}
+
+static PyObject *rp_next(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    replayer_next(rp_of(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *section(const uint8_t *data, uint32_t len)
+{
+    return PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)len);
+}
+
+/* event() -> (number, kind, flags, nr, task, result, out, extra) of the event
+ * at hand. */
+static PyObject *rp_event(PyObject *self, PyObject *ignored)
+{
+    const struct event_in *e = &rp_of(self)->event;
+
+    (void)ignored;
+    return Py_BuildValue("KiiiILNN", (unsigned long long)e->number, (int)e->kind, (int)e->flags,
+                         (int)e->nr, e->task, (long long)e->result, section(e->out, e->out_len),
+                         section(e->extra, e->extra_len));
+}
+
+static PyObject *regs_tuple(const uint64_t *r)
+{
+    PyObject *out = PyTuple_New(EV_NREGS);
+
+    for (Py_ssize_t i = 0; out && i < EV_NREGS; i++)
+        PyTuple_SetItem(out, i, PyLong_FromUnsignedLongLong(r[i]));
+    return out;
+}
+
+/* logged_regs(serial): the registers last logged for the task. */
+static PyObject *rp_logged_regs(PyObject *self, PyObject *args)
+{
+    struct rtask *t;
+    unsigned serial;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    t = replayer_task(rp_of(self), serial);
+    if (!t)
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    return regs_tuple(t->base.regs);
+}
+
+static PyObject *rp_divergence(PyObject *self, PyObject *ignored)
+{
+    const struct divergence *d = &rp_of(self)->diverged;
+
+    (void)ignored;
+    return Py_BuildValue("iIKKK", (int)d->what, d->index, (unsigned long long)d->expected,
+                         (unsigned long long)d->found, (unsigned long long)d->rip);
+}
+
+static PyObject *rp_add(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+    struct rtask *t;
+    unsigned serial;
+    int tid, rc;
+
+    if (!PyArg_ParseTuple(args, "Ii", &serial, &tid))
+        return NULL;
+    if ((rc = replayer_add(p, serial, tid)))
+        return raise_errno(-rc);
+    t = replayer_task(p, serial);
+    if (t && p->event.kind == EV_TASK_NEW && p->event.task == serial && p->event.has_regs)
+        event_regs(&p->event, p->chunk_no, &t->base);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_renew(PyObject *self, PyObject *args)
+{
+    unsigned serial;
+    int tid, rc;
+
+    if (!PyArg_ParseTuple(args, "Ii", &serial, &tid))
+        return NULL;
+    if ((rc = replayer_renew(rp_of(self), serial, tid)))
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_drop(PyObject *self, PyObject *args)
+{
+    unsigned serial;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    replayer_drop(rp_of(self), serial);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_mem_fd(PyObject *self, PyObject *args)
+{
+    struct rtask *t;
+    unsigned serial;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    t = replayer_task(rp_of(self), serial);
+    if (!t)
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    return PyLong_FromLong(t->mem.fd);
+}
+
+/* apply(serial, blob): writes an output blob into the task's memory. */
+static PyObject *rp_apply(PyObject *self, PyObject *args)
+{
+    struct rtask *t;
+    unsigned serial;
+    Py_buffer blob;
+    uint64_t addr = 0;
+    int rc = -ESRCH;
+
+    if (!PyArg_ParseTuple(args, "Iy*", &serial, &blob))
+        return NULL;
+    t = replayer_task(rp_of(self), serial);
+    if (t)
+        rc = params_apply(blob.buf, (size_t)blob.len, &t->mem, &addr);
+    PyBuffer_Release(&blob);
+    if (rc)
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_set_output(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+
+    if (!PyArg_ParseTuple(args, "ii", &p->out_fd, &p->err_fd))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_stop_at(PyObject *self, PyObject *args)
+{
+    unsigned long long at;
+
+    if (!PyArg_ParseTuple(args, "K", &at))
+        return NULL;
+    rp_of(self)->stop_at = at;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef rp_methods[] = {
+    {"spawn", rp_spawn, METH_VARARGS, "spawn(agent path, cpu) -> tid, stopped at its exec event"},
+    {"feed", rp_feed, METH_VARARGS, "feed(chunk bytes, first event)"},
+    {"run", rp_run, METH_NOARGS, "run() -> (why, errno, event number)"},
+    {"finish_call", rp_finish_call, METH_NOARGS, "finish_call() -> as run: outputs and result of a call"},
+    {"next", rp_next, METH_NOARGS, "next(): the event is dealt with"},
+    {"event", rp_event, METH_NOARGS, "event() -> (number, kind, flags, nr, task, result, out, extra)"},
+    {"logged_regs", rp_logged_regs, METH_VARARGS, "logged_regs(serial)"},
+    {"divergence", rp_divergence, METH_NOARGS, "divergence() -> (what, index, expected, found, rip)"},
+    {"add_task", rp_add, METH_VARARGS, "add_task(serial, tid)"},
+    {"renew", rp_renew, METH_VARARGS, "renew(serial, tid): new id or address space"},
+    {"drop_task", rp_drop, METH_VARARGS, "drop_task(serial)"},
+    {"mem_fd", rp_mem_fd, METH_VARARGS, "mem_fd(serial)"},
+    {"apply", rp_apply, METH_VARARGS, "apply(serial, output blob)"},
+    {"set_output", rp_set_output, METH_VARARGS, "set_output(stdout fd, stderr fd); -1: silent"},
+    {"stop_at", rp_stop_at, METH_VARARGS, "stop_at(event number)"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot rp_slots[] = {
+    {Py_tp_new, rp_new},
+    {Py_tp_dealloc, rp_dealloc},
+    {Py_tp_methods, rp_methods},
+    {Py_tp_doc, "The replay loop. Belongs to one thread."},
+    {0, NULL},
+};
+
+PyType_Spec replayer_spec = {
+    .name = "relive._core.Replayer",
+    .basicsize = sizeof(ReplayerObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = rp_slots,
+};

@@ -1,0 +1,233 @@
+/* Primitives on one stopped task, for the Python handlers. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "module.h"
+#include "tracee.h"
+
+static PyObject *regs_to_tuple(const uint64_t *r)
+{
+    PyObject *out = PyTuple_New(EV_NREGS);
+
+    for (Py_ssize_t i = 0; out && i < EV_NREGS; i++) {
+        PyObject *v = PyLong_FromUnsignedLongLong(r[i]);
+
+        if (!v || PyTuple_SetItem(out, i, v) < 0)
+            Py_CLEAR(out);
+    }
+    return out;
+}
+
+static PyObject *py_getregs(PyObject *self, PyObject *args)
+{
+    struct regs r;
+    int tid, rc;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i", &tid))
+        return NULL;
+    if ((rc = regs_get(tid, &r)))
+        return raise_errno(-rc);
+    return regs_to_tuple(r.r);
+}
+
+int regs_from_sequence(PyObject *seq, uint64_t *ret)
+{
+    if (PySequence_Size(seq) != EV_NREGS) {
+        PyErr_Format(PyExc_ValueError, "a register file has %d registers", EV_NREGS);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < EV_NREGS; i++) {
+        PyObject *v = PySequence_GetItem(seq, i);
+
+        if (!v)
+            return -1;
+        ret[i] = PyLong_AsUnsignedLongLongMask(v);
+        Py_DECREF(v);
+        if (ret[i] == ~0ull && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *py_setregs(PyObject *self, PyObject *args)
+{
+    struct regs r;
+    PyObject *seq;
+    int tid, rc;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iO", &tid, &seq) || regs_from_sequence(seq, r.r))
+        return NULL;
+    if ((rc = regs_set(tid, &r)))
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_remote(PyObject *self, PyObject *args)
+{
+    unsigned long long a[6] = {0};
+    uint64_t b[6];
+    unsigned long nr;
+    int64_t result;
+    int tid, rc;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ik|KKKKKK", &tid, &nr, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5]))
+        return NULL;
+    for (int i = 0; i < 6; i++)
+        b[i] = a[i];
+    Py_BEGIN_ALLOW_THREADS
+    rc = remote_call(tid, nr, b, 0, NULL, &result);
+    Py_END_ALLOW_THREADS
+    if (rc)
+        return raise_errno(-rc);
+    return PyLong_FromLongLong(result);
+}
+
+static PyObject *py_resume(PyObject *self, PyObject *args)
+{
+    int tid, request, sig = 0, rc;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ii|i", &tid, &request, &sig))
+        return NULL;
+    if ((rc = task_resume(tid, request, sig)))
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_wait(PyObject *self, PyObject *args)
+{
+    int tid, flags = 0, rc, status = 0;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i|i", &tid, &flags))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rc = wait_for(tid, flags, &status);
+    Py_END_ALLOW_THREADS
+    if (rc < 0)
+        return raise_errno(-rc);
+    return Py_BuildValue("ii", rc, status);
+}
+
+static PyObject *py_event_message(PyObject *self, PyObject *args)
+{
+    unsigned long message = 0;
+    int tid;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i", &tid))
+        return NULL;
+    if (ptrace(PTRACE_GETEVENTMSG, tid, NULL, &message) < 0)
+        return raise_errno(errno);
+    return PyLong_FromUnsignedLong(message);
+}
+
+static PyObject *py_siginfo(PyObject *self, PyObject *args)
+{
+    siginfo_t info;
+    int tid;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "i", &tid))
+        return NULL;
+    if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0)
+        return raise_errno(errno);
+    return PyBytes_FromStringAndSize((const char *)&info, sizeof info);
+}
+
+static PyObject *py_peek(PyObject *self, PyObject *args)
+{
+    unsigned long long addr, value;
+    int tid;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iK", &tid, &addr))
+        return NULL;
+    errno = 0;
+    value = (unsigned long long)ptrace(PTRACE_PEEKTEXT, tid, (void *)addr, NULL);
+    if (errno)
+        return raise_errno(errno);
+    return PyLong_FromUnsignedLongLong(value);
+}
+
+static PyObject *py_poke(PyObject *self, PyObject *args)
+{
+    unsigned long long addr, value;
+    int tid;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iKK", &tid, &addr, &value))
+        return NULL;
+    if (ptrace(PTRACE_POKETEXT, tid, (void *)addr, (void *)value) < 0)
+        return raise_errno(errno);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_digest(PyObject *self, PyObject *args)
+{
+    unsigned long long seed = 0;
+    Py_buffer data;
+    uint64_t d;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*|K", &data, &seed))
+        return NULL;
+    d = digest64(data.buf, (size_t)data.len, seed);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLongLong(d);
+}
+
+/* digest_memory(fd, start, length): of another process's memory, in 1 MiB
+ * pieces, the running digest being the next one's seed. Holes read as their
+ * length. */
+static PyObject *py_digest_memory(PyObject *self, PyObject *args)
+{
+    unsigned long long start, length, seed = 0;
+    static uint8_t piece[1 << 20];
+    struct mem m;
+    uint64_t d;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iKK|K", &m.fd, &start, &length, &seed))
+        return NULL;
+    d = seed;
+    while (length) {
+        size_t n = length < sizeof piece ? (size_t)length : sizeof piece;
+        size_t got = mem_read_some(&m, start, piece, n);
+
+        d = digest64(piece, got, d);
+        if (got < n) {
+            size_t skip = 4096 - ((start + got) & 4095);
+
+            if (skip > n - got)
+                skip = n - got;
+            d = digest64(&skip, sizeof skip, d);
+            got += skip;
+        }
+        start += got;
+        length -= got;
+    }
+    return PyLong_FromUnsignedLongLong(d);
+}
+
+PyMethodDef tracee_methods[] = {
+    {"getregs", py_getregs, METH_VARARGS, "getregs(tid) -> 27 registers in user_regs_struct order"},
+    {"setregs", py_setregs, METH_VARARGS, "setregs(tid, registers)"},
+    {"remote", py_remote, METH_VARARGS,
+     "remote(tid, nr, *args) -> result of a system call made by the task (not at a call's entry)"},
+    {"resume", py_resume, METH_VARARGS, "resume(tid, ptrace request, signal=0)"},
+    {"wait", py_wait, METH_VARARGS, "wait(tid, flags=0) -> (tid, status), __WALL implied"},
+    {"event_message", py_event_message, METH_VARARGS, "event_message(tid) -> PTRACE_GETEVENTMSG"},
+    {"siginfo", py_siginfo, METH_VARARGS, "siginfo(tid) -> bytes of siginfo_t"},
+    {"peek", py_peek, METH_VARARGS, "peek(tid, address) -> word, also of unreadable pages"},
+    {"poke", py_poke, METH_VARARGS, "poke(tid, address, word), also in read-only pages"},
+    {"digest64", py_digest, METH_VARARGS, "digest64(bytes, seed=0)"},
+    {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(fd, start, length, seed=0)"},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,143 @@
+/* The recorder's loop: which task runs, what a stop means, what is logged.
+ *
+ * Only the current task executes user code. A task whose call sleeps becomes
+ * BLOCKED: others run, and the stop that ends its call waits in `status` until
+ * the scheduler comes back to it; so events are totally ordered by when they
+ * are processed, never by when the kernel got ready.
+ *
+ * Calls without a handler in Python are dealt with here entirely, driven by
+ * the table. record_run() returns to Python with a reason for everything else. */
+#ifndef RELIVE_RECORD_H
+#define RELIVE_RECORD_H
+
+#include <stdbool.h>
+
+#include "evlog.h"
+#include "params.h"
+#include "tracee.h"
+
+enum run_state {
+    RUN_STOPPED = 0, /* at a stop that has been dealt with; may be resumed */
+    RUN_RUNNING,     /* resumed and waited for */
+    RUN_BLOCKED,     /* resumed, asleep in the kernel (or dying): its status comes later */
+    RUN_PARKED,      /* group stop: listening */
+};
+
+enum reason {
+    WHY_NOTHING_LEFT = 0,
+    WHY_ENTRY,      /* a call with a Python handler begins */
+    WHY_EXIT,       /* a call with a Python handler has ended */
+    WHY_SIGNAL,     /* signal-delivery-stop; a = signal, b = enum signal_place */
+    WHY_EVENT,      /* ptrace event; a = event, b = message */
+    WHY_GONE,       /* exited or killed; a = wait status */
+    WHY_REFUSED,    /* a call was refused for the first time; a = number, b = 1: unknown, 2: not by syscall */
+    WHY_STEPPED,    /* the single step asked for has ended */
+    WHY_WRITTEN,    /* a file was written to while shared file mappings exist */
+    WHY_NEW_TASK,   /* an unknown task has stopped for the first time; a = tid */
+    WHY_INTERRUPTED, /* record_interrupt was called */
+    WHY_ERROR,      /* a = errno of the recorder's own failure */
+};
+
+/* Where in the execution a signal-delivery-stop stands. */
+enum signal_place {
+    SIGNAL_AT_BOUNDARY = 0, /* nothing executed since the last event of the task */
+    SIGNAL_SYNC = 1,        /* the instruction at rip caused it */
+    SIGNAL_AT_ENTRY = 2,    /* just before the system call at rip */
+    SIGNAL_IN_USER = 3,     /* anywhere in user code */
+};
+
+struct mm_info {
+    uint32_t id;
+    uint32_t tasks;
+    bool shares; /* has memory shared with another address space */
+};
+
+struct task {
+    uint32_t serial;
+    int tid, tgid;
+    enum run_state state;
+    bool has_status;
+    int status;
+    struct mem mem;
+    struct mm_info *mm;
+
+    /* the call under way */
+    bool in_call, entry_logged, exit_pending, emulated, args_changed, exit_ready;
+    bool may_sleep, vforking;
+    struct regs regs;     /* the program's at its last call entry */
+    struct regs boundary; /* ... at the last stop after which it executed nothing yet */
+    const struct call_desc *desc;
+    struct params_entry entry;
+    struct params_redirect redirect;
+    bool redirected;
+    int64_t result;
+    uint8_t echo;
+    struct buf in, out, extra;
+    struct ev_base base;
+
+    /* the call that restart_syscall goes on with */
+    const struct call_desc *restart_desc;
+    uint64_t restart_args[6];
+    bool restart_redirected;
+
+    /* how to resume */
+    int request, sig;
+    bool stepping;
+    bool dying; /* past its exit event, or killed */
+
+    uint64_t scratch, scratch_size;
+    bool no_remote; /* a filter of the program's own may refuse remote calls */
+    struct stash stash;
+};
+
+struct recorder {
+    struct task **tasks; /* in the order of their serials */
+    unsigned n_tasks, cap_tasks;
+    struct mm_info **mms;
+    unsigned n_mms, cap_mms;
+    struct task *current, *waiting; /* waiting: its wait was interrupted by a signal to us */
+    struct evlog log;
+    uint64_t slice_ns, slice_start;
+    bool rotate; /* let another task run at the next chance */
+    bool watch_writes;
+    int echo_fds[16];
+    uint8_t echo_bits[16];
+    unsigned n_echo;
+    uint8_t refused[CALL_MAX_NR / 8 + 1];
+    uint8_t *refused_desc;
+    struct {
+        int tid, status;
+    } strangers[256];
+    unsigned n_strangers;
+    volatile int interrupt;
+    uint64_t n_stops, n_switches;
+    bool tsc_off;
+};
+
+struct reason_info {
+    enum reason why;
+    uint32_t serial;
+    int64_t a, b;
+};
+
+int recorder_init(struct recorder *r);
+void recorder_free(struct recorder *r);
+
+/* Forks and executes; the child is seized before it executes anything and
+ * stopped at its exec event. -errno of the exec when it fails. */
+int recorder_spawn(const char *path, char *const argv[], char *const envp[], int cpu, int *ret_tid);
+
+int recorder_add(struct recorder *r, uint32_t serial, int tid, int tgid, uint32_t mm);
+void recorder_drop(struct recorder *r, struct task *t);
+struct task *recorder_task(struct recorder *r, uint32_t serial);
+int recorder_set_mm(struct recorder *r, struct task *t, uint32_t mm);
+int recorder_run(struct recorder *r, struct reason_info *ret);
+
+/* record_calls.c */
+int call_entered(struct recorder *r, struct task *t, struct reason_info *ret);
+int call_ended(struct recorder *r, struct task *t, struct reason_info *ret);
+int call_finish(struct recorder *r, struct task *t, struct reason_info *ret);
+int call_log_entry(struct recorder *r, struct task *t);
+int call_skip(struct task *t, int64_t result);
+
+#endif

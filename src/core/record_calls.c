@@ -1,0 +1,374 @@
+/* A system call from entry to exit: inputs logged, outputs redirected to scratch
+ * memory where another task could see them half-written, outputs logged. */
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "record.h"
+
+#define SCRATCH_HINT 0x70010000ull
+#define SCRATCH_MIN (256u << 10)
+#define SCRATCH_MAX (64u << 20)
+
+/* Makes the kernel skip the call and answers with result. */
+int call_skip(struct task *t, int64_t result)
+{
+    int rc = reg_poke(t->tid, R_ORIG_RAX, ~0ull);
+
+    if (rc)
+        return rc;
+    t->emulated = true;
+    t->result = result;
+    t->may_sleep = false;
+    return 0;
+}
+
+static bool first_time(uint8_t *bits, unsigned n)
+{
+    bool first = !(bits[n / 8] & (1u << n % 8));
+
+    bits[n / 8] |= (uint8_t)(1u << n % 8);
+    return first;
+}
+
+static int refuse(struct recorder *r, struct task *t, int err, struct reason_info *ret)
+{
+    uint64_t nr = t->regs.r[R_ORIG_RAX];
+    int rc = call_skip(t, -err);
+
+    if (rc)
+        return rc;
+    if (!t->desc) {
+        if (first_time(r->refused, nr < CALL_MAX_NR ? (unsigned)nr : CALL_MAX_NR))
+            *ret = (struct reason_info){WHY_REFUSED, t->serial, (int64_t)nr, 1};
+    } else if ((t->desc->flags & CALLF_WARN)) {
+        unsigned i = (unsigned)(t->desc - relive_calls.descs);
+
+        if (first_time(r->refused_desc, i))
+            *ret = (struct reason_info){WHY_REFUSED, t->serial, (int64_t)nr, 0};
+    }
+    return 0;
+}
+
+/* int $0x80 and the like use another ABI. The syscall instruction leaves rip in
+ * rcx and the flags in r11 (AMD64 manual vol. 3, SYSCALL), other ways do not. */
+static bool by_other_way(const struct task *t)
+{
+    struct __ptrace_syscall_info info;
+
+    if (t->regs.r[R_RCX] == t->regs.r[R_RIP] && t->regs.r[R_R11] == t->regs.r[R_EFLAGS])
+        return false;
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, (void *)sizeof info, &info) < 0)
+        return false;
+    return info.arch != 0xc000003e; /* AUDIT_ARCH_X86_64 */
+}
+
+static uint8_t echo_of(const struct recorder *r, const struct task *t, uint64_t fd)
+{
+    for (unsigned i = 0; i < r->n_echo; i++)
+        if (syscall(SYS_kcmp, t->tid, getpid(), KCMP_FILE, fd, r->echo_fds[i]) == 0)
+            return r->echo_bits[i];
+    return 0;
+}
+
+/* Memory the kernel fills in is seen by other tasks while the call sleeps. */
+static bool needs_redirect(const struct task *t)
+{
+    return (t->desc->flags & CALLF_BLOCKS) && (t->mm->tasks > 1 || t->mm->shares);
+}
+
+static int scratch_grow(struct task *t, uint64_t need)
+{
+    uint64_t size = t->scratch_size ? t->scratch_size : SCRATCH_MIN;
+    uint64_t args[6];
+    int64_t got;
+    int rc;
+
+    while (size < need)
+        size *= 2;
+    if (size > SCRATCH_MAX || t->no_remote)
+        return -ENOSPC;
+    if (t->scratch) {
+        args[0] = t->scratch;
+        args[1] = t->scratch_size;
+        if ((rc = remote_call(t->tid, SYS_munmap, args, 0, &t->stash, &got)))
+            return rc;
+        t->scratch = t->scratch_size = 0;
+    }
+    args[0] = SCRATCH_HINT;
+    args[1] = size;
+    args[2] = PROT_READ | PROT_WRITE;
+    args[3] = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    args[4] = ~0ull;
+    args[5] = 0;
+    if ((rc = remote_call(t->tid, SYS_mmap, args, 0, &t->stash, &got)))
+        return rc;
+    if (got < 0 && got > -4096)
+        return -ENOSPC;
+    t->scratch = (uint64_t)got;
+    t->scratch_size = size;
+    return 0;
+}
+
+/* A remote call at a call's entry cancels it; cancelling first (with a harmless
+ * getpid) leaves the task at an exit stop, rewound. */
+static int leave_entry(struct task *t)
+{
+    const uint64_t args[6] = {0};
+    int64_t ignored;
+
+    return remote_call(t->tid, SYS_getpid, args, 1, &t->stash, &ignored);
+}
+
+/* The oldest stashed signal is delivered just before the call the task has
+ * reached: it is raised anew, and given its own siginfo at the stop. */
+static int deliver_stashed(struct task *t, struct reason_info *ret)
+{
+    struct stashed_signal s;
+    int rc, status, sig;
+
+    if ((rc = leave_entry(t)))
+        return rc;
+    t->in_call = false;
+    stash_pop(&t->stash, &s);
+    sig = s.signo;
+    for (;;) {
+        if ((rc = task_resume(t->tid, PTRACE_SYSCALL, sig)))
+            return rc;
+        sig = 0;
+        if ((rc = wait_for(t->tid, 0, &status)) < 0)
+            return rc;
+        if (!WIFSTOPPED(status) || status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+            /* killed, or a group stop came first: the ordinary way goes on from here */
+            t->status = status;
+            t->has_status = true;
+            return stash_put_back(&t->stash, &s);
+        }
+        if (WSTOPSIG(status) == s.signo)
+            break;
+        if ((rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
+            return rc;
+    }
+    if (ptrace(PTRACE_SETSIGINFO, t->tid, NULL, s.info) < 0)
+        return -errno;
+    if ((rc = regs_get(t->tid, &t->boundary)))
+        return rc;
+    *ret = (struct reason_info){WHY_SIGNAL, t->serial, s.signo, SIGNAL_AT_ENTRY};
+    return 0;
+}
+
+static int set_args(struct regs *regs, const uint64_t args[6])
+{
+    regs->r[R_RDI] = args[0];
+    regs->r[R_RSI] = args[1];
+    regs->r[R_RDX] = args[2];
+    regs->r[R_R10] = args[3];
+    regs->r[R_R8] = args[4];
+    regs->r[R_R9] = args[5];
+    return 0;
+}
+
+/* 0; 1: the call was cancelled to make room, and will be entered again. */
+static int redirect(struct task *t, const uint64_t args[6])
+{
+    struct regs changed = t->regs;
+    uint64_t need = 0;
+    int rc;
+
+    rc = params_redirect_make(t->desc, args, &t->mem, t->scratch, t->scratch_size, &need, &t->redirect);
+    if (rc == -ENOSPC && !t->no_remote && need <= SCRATCH_MAX) {
+        if ((rc = leave_entry(t)))
+            return rc;
+        t->in_call = false;
+        rc = scratch_grow(t, need);
+        if (rc == -ENOSPC)
+            t->no_remote = true; /* no room: from now on unredirected */
+        else if (rc)
+            return rc;
+        return 1;
+    }
+    if (rc == -EFAULT || rc == -ENOSPC || (!rc && !t->redirect.active))
+        return params_entry_take(t->desc, args, &t->mem, &t->entry);
+    if (rc)
+        return rc;
+    set_args(&changed, t->redirect.args);
+    if ((rc = regs_set(t->tid, &changed)))
+        return rc;
+    t->redirected = true;
+    return 0;
+}
+
+int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
+{
+    uint64_t nr, args[6];
+    int rc;
+
+    if ((rc = regs_get(t->tid, &t->regs)))
+        return rc;
+    t->in_call = true;
+    t->entry_logged = t->exit_pending = t->emulated = t->redirected = t->args_changed = false;
+    t->exit_ready = false;
+    t->may_sleep = false;
+    t->echo = 0;
+    buf_clear(&t->in);
+    buf_clear(&t->out);
+    buf_clear(&t->extra);
+    if (t->stash.count)
+        return deliver_stashed(t, ret);
+    nr = t->regs.r[R_ORIG_RAX];
+    call_args(&t->regs, args);
+    t->desc = NULL;
+    if (by_other_way(t)) {
+        rc = call_skip(t, -ENOSYS);
+        if (!rc && first_time(r->refused, CALL_MAX_NR + 1))
+            *ret = (struct reason_info){WHY_REFUSED, t->serial, (int64_t)nr, 2};
+        return rc;
+    }
+    if (nr == SYS_restart_syscall && t->restart_desc) {
+        /* the arguments are still those of the interrupted call */
+        t->desc = t->restart_desc;
+        t->may_sleep = true;
+        t->redirected = t->restart_redirected;
+        return t->redirected ? 0 : params_entry_take(t->desc, args, &t->mem, &t->entry);
+    }
+    t->restart_desc = NULL;
+    t->desc = call_lookup(nr, args);
+    if (!t->desc)
+        return refuse(r, t, ENOSYS, ret);
+    if ((rc = params_in(t->desc, args, &t->mem, &t->in)))
+        return rc;
+    if (t->desc->flags & CALLF_REFUSE)
+        return refuse(r, t, t->desc->refuse_errno, ret);
+    if (t->desc->flags & CALLF_WRITES_FD)
+        t->echo = echo_of(r, t, args[0]);
+    if (needs_redirect(t)) {
+        if ((rc = redirect(t, args)) != 0)
+            return rc < 0 ? rc : 0;
+    } else if ((rc = params_entry_take(t->desc, args, &t->mem, &t->entry))) {
+        return rc;
+    }
+    t->may_sleep = t->desc->flags & CALLF_BLOCKS;
+    if (t->desc->flags & CALLF_RECORD_ENTRY)
+        *ret = (struct reason_info){WHY_ENTRY, t->serial, (int64_t)nr, 0};
+    return 0;
+}
+
+/* The words that the kernel changes while the call sleeps (PI futexes). */
+static int futex_words(struct task *t)
+{
+    uint64_t args[6];
+    uint32_t word;
+
+    call_args(&t->regs, args);
+    for (unsigned i = 0; t->desc && i < CALL_MAX_ARGS; i++) {
+        if (!(t->desc->arg[i].flags & ARGF_FUTEX_WORD) || mem_read(&t->mem, args[i], &word, 4))
+            continue;
+        if (buf_put_u64(&t->out, args[i]) || buf_put_u32(&t->out, 4) || buf_put(&t->out, &word, 4))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int call_log_entry(struct recorder *r, struct task *t)
+{
+    struct event_out e = {.kind = EV_ENTRY, .nr = (uint16_t)t->regs.r[R_ORIG_RAX], .task = t->serial,
+                          .regs = t->regs.r, .base = &t->base, .in = &t->in, .out = &t->out};
+    int rc;
+
+    if (t->entry_logged)
+        return 0;
+    if ((rc = futex_words(t)) || (rc = evlog_put(&r->log, &e)))
+        return rc;
+    t->entry_logged = true;
+    buf_clear(&t->out);
+    return 0;
+}
+
+static bool is_restart(int64_t result)
+{
+    return result == -K_ERESTARTSYS || result == -K_ERESTARTNOINTR ||
+           result == -K_ERESTARTNOHAND || result == -K_ERESTART_RESTARTBLOCK;
+}
+
+/* The exit stop: outputs are gathered; logging waits for Python's handler, if any. */
+int call_ended(struct recorder *r, struct task *t, struct reason_info *ret)
+{
+    uint64_t value;
+    int rc;
+
+    if (t->emulated) {
+        if ((rc = reg_poke(t->tid, R_RAX, (uint64_t)t->result)))
+            return rc;
+    } else {
+        if ((rc = reg_peek(t->tid, R_RAX, &value)))
+            return rc;
+        t->result = (int64_t)value;
+    }
+    if (t->redirected && t->desc) {
+        struct regs back = t->regs;
+
+        rc = params_redirect_finish(t->desc, &t->redirect, t->result, &t->mem, &t->out);
+        if (rc)
+            return rc;
+        back.r[R_RAX] = (uint64_t)t->result;
+        if ((rc = regs_set(t->tid, &back)))
+            return rc;
+    } else if (t->desc && !t->emulated) {
+        if ((rc = params_out(t->desc, &t->entry, t->result, &t->mem, &t->out)))
+            return rc;
+    }
+    if (t->args_changed) {
+        struct regs back = t->regs;
+
+        back.r[R_RAX] = (uint64_t)t->result;
+        if ((rc = regs_set(t->tid, &back)))
+            return rc;
+    }
+    t->exit_pending = true;
+    if (t->desc && t->result == -K_ERESTART_RESTARTBLOCK) {
+        t->restart_desc = t->desc;
+        t->restart_redirected = t->redirected;
+    } else {
+        t->restart_desc = NULL;
+    }
+    if (t->desc && (t->desc->flags & CALLF_RECORD_EXIT) && !is_restart(t->result)) {
+        *ret = (struct reason_info){WHY_EXIT, t->serial, (int64_t)t->regs.r[R_ORIG_RAX], t->result};
+        return 0;
+    }
+    return call_finish(r, t, ret);
+}
+
+/* Logs the ended call. */
+int call_finish(struct recorder *r, struct task *t, struct reason_info *ret)
+{
+    struct event_out e = {.kind = t->entry_logged ? EV_EXIT : EV_SYSCALL,
+                          .nr = (uint16_t)t->regs.r[R_ORIG_RAX], .task = t->serial,
+                          .has_result = true, .result = t->result,
+                          .out = &t->out, .extra = &t->extra};
+    int rc;
+
+    if (!t->entry_logged) {
+        e.regs = t->regs.r;
+        e.base = &t->base;
+        e.in = &t->in;
+    }
+    if (t->result > 0)
+        e.flags = (uint8_t)(t->echo << 5);
+    if ((rc = evlog_put(&r->log, &e)))
+        return rc;
+    t->exit_pending = false;
+    t->in_call = false;
+    t->may_sleep = false;
+    if (t->desc && (t->desc->flags & CALLF_YIELDS))
+        r->rotate = true;
+    if (r->watch_writes && t->result > 0 && t->desc && (t->desc->flags & CALLF_WRITES_FD))
+        *ret = (struct reason_info){WHY_WRITTEN, t->serial, (int64_t)t->regs.r[R_RDI], t->result};
+    return 0;
+}

@@ -1,0 +1,86 @@
+/* The replayer's loop: brings tasks to the events of the log, verifies each,
+ * and puts in place what the kernel did. Nothing of the program's own calls is
+ * executed (PTRACE_SYSEMU); events that need real work in the task (memory
+ * mappings, task creation, exec, exit) go to Python. */
+#ifndef RELIVE_REPLAY_H
+#define RELIVE_REPLAY_H
+
+#include "evread.h"
+#include "params.h"
+#include "tracee.h"
+
+enum rp_reason {
+    RP_NEED_CHUNK = 0,
+    RP_CALL,      /* a call to be done by Python, verified; then replay_finish_call */
+    RP_EVENT,     /* an event kind that Python deals with; then replay_next */
+    RP_DIVERGED,  /* see struct divergence */
+    RP_BAD_LOG,   /* the log contradicts itself; a = where */
+    RP_ERROR,     /* a = errno */
+    RP_STOPPED,   /* asked to stop before this event */
+};
+
+enum diverged {
+    DIV_NONE = 0,
+    DIV_REGS,      /* register `index`: expected, found */
+    DIV_CALL,      /* another call: expected nr, found nr */
+    DIV_INPUT,     /* bytes handed to the kernel differ, argument `index` */
+    DIV_STOP,      /* another kind of stop: found = wait status */
+    DIV_GONE,      /* the task has died: found = wait status */
+    DIV_MEMORY,    /* memory to be written is not there: found = address */
+    DIV_INSTRUCTION, /* not the trapped instruction expected */
+    DIV_NO_TASK,
+};
+
+struct divergence {
+    enum diverged what;
+    unsigned index;
+    uint64_t expected, found;
+    uint64_t rip;
+};
+
+struct rtask {
+    uint32_t serial;
+    int tid;
+    struct mem mem;
+    struct ev_base base;
+    bool in_call;          /* verified at its entry; its exit event is to come */
+    struct regs regs;      /* at that entry */
+    const struct call_desc *desc;
+    int64_t restart;       /* restart code to be applied when resumed, 0 for none */
+};
+
+struct replayer {
+    struct rtask **tasks;
+    unsigned n_tasks, cap_tasks;
+    struct rtask *last;
+    const uint8_t *data;
+    size_t len, at;
+    uint64_t chunk_no, number;
+    struct event_in event;
+    bool have_event; /* `event` is decoded and verified, waiting for Python */
+    uint64_t stop_at; /* event number before which to stop, UINT64_MAX never */
+    struct divergence diverged;
+    struct buf in;
+    int out_fd, err_fd;
+    bool tsc_off;
+    uint64_t n_stops;
+};
+
+int replayer_init(struct replayer *p);
+void replayer_free(struct replayer *p);
+/* The bytes stay the caller's and must live until the next feed. */
+void replayer_feed(struct replayer *p, const uint8_t *data, size_t len, uint64_t first_event);
+int replayer_add(struct replayer *p, uint32_t serial, int tid);
+/* A new task id (exec by another thread) or address space. */
+int replayer_renew(struct replayer *p, uint32_t serial, int tid);
+void replayer_drop(struct replayer *p, uint32_t serial);
+struct rtask *replayer_task(struct replayer *p, uint32_t serial);
+enum rp_reason replayer_run(struct replayer *p, int *ret_errno);
+/* The call Python was asked to do is done: applies outputs and result. */
+enum rp_reason replayer_finish_call(struct replayer *p, int *ret_errno);
+/* The event is dealt with. */
+void replayer_next(struct replayer *p);
+
+int replayer_spawn(const char *agent_path, int cpu, int *ret_tid);
+
+#endif

@@ -1,0 +1,300 @@
+#include "tracee.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int regs_get(int tid, struct regs *ret)
+{
+    return ptrace(PTRACE_GETREGS, tid, NULL, ret) < 0 ? -errno : 0;
+}
+
+int regs_set(int tid, const struct regs *r)
+{
+    return ptrace(PTRACE_SETREGS, tid, NULL, r) < 0 ? -errno : 0;
+}
+
+int reg_peek(int tid, enum reg which, uint64_t *ret)
+{
+    errno = 0;
+    *ret = (uint64_t)ptrace(PTRACE_PEEKUSER, tid, (void *)(8ul * which), NULL);
+    return errno ? -errno : 0;
+}
+
+int reg_poke(int tid, enum reg which, uint64_t value)
+{
+    return ptrace(PTRACE_POKEUSER, tid, (void *)(8ul * which), (void *)value) < 0 ? -errno : 0;
+}
+
+void call_args(const struct regs *r, uint64_t ret[6])
+{
+    ret[0] = r->r[R_RDI];
+    ret[1] = r->r[R_RSI];
+    ret[2] = r->r[R_RDX];
+    ret[3] = r->r[R_R10];
+    ret[4] = r->r[R_R8];
+    ret[5] = r->r[R_R9];
+}
+
+int task_resume(int tid, int request, int sig)
+{
+    return ptrace((enum __ptrace_request)request, tid, NULL, (void *)(intptr_t)sig) < 0 ? -errno : 0;
+}
+
+int wait_for(int tid, int flags, int *ret_status)
+{
+    for (;;) {
+        pid_t got = waitpid(tid, ret_status, __WALL | flags);
+
+        if (got >= 0)
+            return got;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+/* Layout of the uncompacted XSAVE image: legacy area of 512 bytes, header of 64. */
+#define XSAVE_FCW 0
+#define XSAVE_MXCSR 24
+#define XSAVE_HEADER 512
+#define XSAVE_MIN 576
+#define XSAVE_MAX 16384
+#define FP_XSTATE_MAGIC1_OFFSET 464
+#define FP_XSTATE_MAGIC1_VALUE 0x46505853u
+
+int xstate_reset(int tid)
+{
+    uint8_t area[XSAVE_MAX];
+    struct iovec iov = {area, sizeof area};
+    const uint16_t fcw = 0x37f;
+    const uint32_t mxcsr = 0x1f80;
+    const uint64_t features = 3; /* x87 and SSE from the area; the others become initial */
+
+    if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
+        return -errno;
+    if (iov.iov_len < XSAVE_MIN)
+        return -EIO;
+    /* Bytes 464..511 hold the feature mask for software: kept. */
+    memset(area, 0, FP_XSTATE_MAGIC1_OFFSET);
+    memset(area + XSAVE_HEADER, 0, iov.iov_len - XSAVE_HEADER);
+    memcpy(area + XSAVE_FCW, &fcw, sizeof fcw);
+    memcpy(area + XSAVE_MXCSR, &mxcsr, sizeof mxcsr);
+    memcpy(area + XSAVE_HEADER, &features, sizeof features);
+    return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0 ? -errno : 0;
+}
+
+/* struct rt_sigframe without its pretcode, which the handler's `ret` popped:
+ * struct ucontext { flags 8, link 8, stack 24, sigcontext ... }; the pointer to
+ * the extended state is sigcontext + 184 (arch/x86/include/uapi/asm/sigcontext.h). */
+#define FRAME_FPSTATE (40 + 184)
+
+int xstate_from_frame(int tid, const struct mem *m, uint64_t rsp)
+{
+    uint8_t area[XSAVE_MAX], now[XSAVE_MAX];
+    struct iovec iov = {now, sizeof now};
+    uint64_t at;
+    uint32_t magic, extended;
+    size_t len = 512;
+    int rc;
+
+    if ((rc = mem_read(m, rsp + FRAME_FPSTATE, &at, sizeof at)))
+        return rc;
+    if (!at)
+        return xstate_reset(tid);
+    if ((rc = mem_read(m, at, area, 512)))
+        return rc;
+    if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
+        return -errno;
+    memcpy(&magic, area + FP_XSTATE_MAGIC1_OFFSET, sizeof magic);
+    memcpy(&extended, area + FP_XSTATE_MAGIC1_OFFSET + 16, sizeof extended);
+    if (magic == FP_XSTATE_MAGIC1_VALUE && extended >= XSAVE_MIN && extended <= iov.iov_len) {
+        len = extended;
+        if ((rc = mem_read(m, at + 512, area + 512, len - 512)))
+            return rc;
+    }
+    if (len == 512) {
+        const uint64_t features = 3;
+
+        memset(now + XSAVE_HEADER, 0, iov.iov_len - XSAVE_HEADER);
+        memcpy(now + XSAVE_HEADER, &features, sizeof features);
+        memcpy(now, area, FP_XSTATE_MAGIC1_OFFSET);
+    } else {
+        /* the software-reserved bytes are the kernel's, not the frame's */
+        memcpy(now, area, FP_XSTATE_MAGIC1_OFFSET);
+        memcpy(now + XSAVE_HEADER, area + XSAVE_HEADER, len - XSAVE_HEADER);
+    }
+    return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0 ? -errno : 0;
+}
+
+static int stash_room(struct stash *s)
+{
+    unsigned cap = s->cap ? 2 * s->cap : 4;
+    struct stashed_signal *items;
+
+    if (s->count < s->cap)
+        return 0;
+    items = realloc(s->items, cap * sizeof *items);
+    if (!items)
+        return -ENOMEM;
+    s->items = items;
+    s->cap = cap;
+    return 0;
+}
+
+int stash_put_back(struct stash *s, const struct stashed_signal *item)
+{
+    int rc = stash_room(s);
+
+    if (rc)
+        return rc;
+    memmove(s->items + 1, s->items, s->count * sizeof *s->items);
+    s->items[0] = *item;
+    s->count++;
+    return 0;
+}
+
+int stash_add(struct stash *s, int tid, int signo)
+{
+    siginfo_t info;
+    int rc = stash_room(s);
+
+    if (rc)
+        return rc;
+    if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0)
+        return -errno;
+    s->items[s->count].signo = signo;
+    memcpy(s->items[s->count].info, &info, sizeof s->items[s->count].info);
+    s->count++;
+    return 0;
+}
+
+void stash_pop(struct stash *s, struct stashed_signal *ret)
+{
+    *ret = s->items[0];
+    s->count--;
+    memmove(s->items, s->items + 1, s->count * sizeof *s->items);
+}
+
+void stash_free(struct stash *s)
+{
+    free(s->items);
+    memset(s, 0, sizeof *s);
+}
+
+/* Resumes until the next system-call stop. */
+static int to_call_stop(int tid, struct stash *stash)
+{
+    for (;;) {
+        int status, rc = task_resume(tid, PTRACE_SYSCALL, 0);
+
+        if (rc)
+            return rc;
+        if ((rc = wait_for(tid, 0, &status)) < 0)
+            return rc;
+        if (!WIFSTOPPED(status))
+            return -ESRCH;
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+            return 0;
+        if (status >> 16) { /* a group stop or an exit trap: nothing to keep */
+            if (status >> 16 == PTRACE_EVENT_EXIT) {
+                task_resume(tid, PTRACE_CONT, 0); /* killed: let it go */
+                return -ESRCH;
+            }
+            continue;
+        }
+        if (stash && (rc = stash_add(stash, tid, WSTOPSIG(status))))
+            return rc;
+    }
+}
+
+int remote_call(int tid, uint64_t nr, const uint64_t args[6], int at_entry, struct stash *stash,
+                int64_t *ret)
+{
+    struct regs saved, r;
+    uint64_t now;
+    int rc;
+
+    if ((rc = regs_get(tid, &saved)))
+        return rc;
+    if (at_entry) {
+        saved.r[R_RAX] = saved.r[R_ORIG_RAX];
+        saved.r[R_RIP] -= 2;
+        saved.r[R_ORIG_RAX] = ~0ull;
+    }
+    r = saved;
+    r.r[R_RIP] = AGENT_SYSCALL;
+    r.r[R_RAX] = nr;
+    r.r[R_ORIG_RAX] = ~0ull; /* no call to restart, or (at entry) to make */
+    r.r[R_RDI] = args[0];
+    r.r[R_RSI] = args[1];
+    r.r[R_RDX] = args[2];
+    r.r[R_R10] = args[3];
+    r.r[R_R8] = args[4];
+    r.r[R_R9] = args[5];
+    if ((rc = regs_set(tid, &r)))
+        return rc;
+    /* The first stop may be the exit of a cancelled or emulated call. */
+    do {
+        if ((rc = to_call_stop(tid, stash)))
+            return rc;
+        if ((rc = reg_peek(tid, R_RIP, &now)))
+            return rc;
+    } while (now != AGENT_SYSCALL + 2);
+    if ((rc = to_call_stop(tid, stash)))
+        return rc;
+    if ((rc = reg_peek(tid, R_RAX, &now)))
+        return rc;
+    *ret = (int64_t)now;
+    return regs_set(tid, &saved);
+}
+
+int own_tsc(int enabled)
+{
+    return prctl(PR_SET_TSC, enabled ? PR_TSC_ENABLE : PR_TSC_SIGSEGV) < 0 ? -errno : 0;
+}
+
+int trapped_instruction(const struct mem *m, uint64_t rip, unsigned *ret_len)
+{
+    uint8_t code[3] = {0};
+    size_t got = mem_read_some(m, rip, code, sizeof code);
+
+    if (got >= 2 && code[0] == 0x0f && code[1] == 0x31) {
+        *ret_len = 2;
+        return TRAP_RDTSC;
+    }
+    if (got >= 3 && code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xf9) {
+        *ret_len = 3;
+        return TRAP_RDTSCP;
+    }
+    return -1;
+}
+
+char task_state_letter(int tid)
+{
+    char path[40], text[256];
+    char *p;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    p = strrchr(text, ')'); /* the name may hold anything */
+    return p && p[1] == ' ' ? p[2] : 0;
+}
