@@ -17,7 +17,7 @@ PYTHON ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin/python,$(CURDIR)/$(VENV)/bin/py
 BUILD := build/dev
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: dev demo test lint bench clean install
+.PHONY: dev demo test lint bench clean deps install
 
 # Compiles what changed, puts _core and relive-agent beside the Python sources,
 # and makes the interpreter find them there (a .pth file).
@@ -27,8 +27,7 @@ dev:
 demo: install
 	@PYTHON="$(VENV)/bin/python" tools/demo
 
-test: export RELIVE_TEST_DEPS = test
-test: install
+test: deps install
 	@$(MAKE) --no-print-directory lint
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pytest $(ARGS)
 
@@ -40,12 +39,15 @@ lint:
 bench: install
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python bench/run.py $(ARGS)
 
+deps:
+	@tools/install-deps test
+
 # The package as a user gets it, in .venv.
 install: $(VENV)/ready
 	@$(PIP) install --no-build-isolation --no-deps .
 
 $(VENV)/ready: pyproject.toml tools/install-deps tools/requirements
-	@tools/install-deps $${RELIVE_TEST_DEPS:-build}
+	@tools/install-deps build
 	@$(PYTHON3) -m venv $(VENV)
 	@$(PIP) install $$($(PYTHON3) tools/requirements build run dev)
 	@touch $@

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from relive.cli import store
+from relive.cli import naming, store
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.packed import SUFFIX, is_packed, showing, unpack
 from relive.cli.progress import Progress, human
@@ -74,11 +74,11 @@ With -x unpack such a file; nothing outside the new directory is written."""
         if not is_packed(file):
             raise UsageError(f"{file} is not a packed recording", "`relive pack -o FILE` makes one")
         if output is None:
-            place = store.new(file.name.removesuffix(SUFFIX).rstrip("0123456789").rstrip("-"))
+            place = naming.new(file.name.removesuffix(SUFFIX).rstrip("0123456789").rstrip("-"))
         else:
-            place = store.claim(Path(output))
+            place = naming.claim(output)
         try:
-            unpack(file, place.path)
+            unpack(file, Path(place.path))
         finally:
             place.settled()
         sys.stderr.write(f"relive: unpacked to {place.path}\n")

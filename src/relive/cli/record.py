@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-from relive.cli import store
+from relive.cli import naming
 from relive.cli.options import Arguments, Command, Option
 from relive.errors import CannotStart, UsageError
 
@@ -60,7 +59,7 @@ The exit status is 69 when PROGRAM cannot be started."""
         from relive.record.session import record
 
         output = args.get("output")
-        place = store.claim(Path(output)) if output else store.new(args.positional[0])
+        place = naming.claim(output) if output else naming.new(args.positional[0])
 
         def started() -> None:
             place.settled()
@@ -69,7 +68,7 @@ The exit status is 69 when PROGRAM cannot be started."""
                 sys.stderr.flush()
             if not output:
                 try:
-                    store.set_latest(place.path)
+                    naming.set_latest(place.path)
                 except OSError as error:
                     sys.stderr.write(f"relive: warning: `latest` not set: {error.strerror}\n")
 
@@ -103,7 +102,7 @@ def environment(settings: list[str]) -> dict[str, str] | None:
     return env
 
 
-def discard(directory: Path) -> None:
+def discard(directory: str) -> None:
     """Remove a recording of a program that never ran."""
     from shutil import rmtree
 

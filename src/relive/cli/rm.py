@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from relive.cli import store
+from relive.cli import naming, store
 from relive.cli.options import Arguments, Command, Option
 from relive.errors import RecordingError, ReliveError, UsageError
 
@@ -65,7 +65,7 @@ def check(name: str, force: bool) -> Path:
 
 def drop_latest() -> None:
     """Remove the `latest` symlink when it leads nowhere."""
-    link = store.root() / store.LATEST
+    link = store.root() / naming.LATEST
     if link.is_symlink() and not link.exists():
         try:
             link.unlink()
@@ -77,7 +77,7 @@ def prune() -> None:
     """Free what only the removed recordings used of the files recordings share."""
     from relive.trace.store import prune as prune_shared
 
-    prune_shared(store.shared())
+    prune_shared(naming.shared())
 
 
 COMMAND = Rm()

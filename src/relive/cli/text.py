@@ -22,6 +22,8 @@ def escape(character: str) -> str:
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # surrogateescape: a byte that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
+    if 0x80 <= number <= 0xFF:  # not \\x80: that is a byte
+        return f"\\u{number:04x}"
     return character.encode("unicode_escape").decode("ascii")
 
 

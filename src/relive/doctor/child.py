@@ -33,6 +33,10 @@ class Child:
                 os.close(self._go)
                 os.read(wait, 1)
                 status = body()
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
             finally:
                 os._exit(status)
         os.close(wait)

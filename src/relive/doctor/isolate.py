@@ -23,6 +23,10 @@ def isolated(probe: Probe, limit: float = LIMIT) -> Finding:
             os.close(reader)
             os.setpgid(0, 0)
             os.write(writer, json.dumps(_attempt(probe)).encode())
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(writer)
@@ -39,8 +43,10 @@ def isolated(probe: Probe, limit: float = LIMIT) -> Finding:
 
 
 def _attempt(probe: Probe) -> Finding:
+    import faulthandler
     import resource
 
+    faulthandler.disable()
     # Some probes die on purpose; none should leave a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
