@@ -34,6 +34,9 @@ class Row:
             with Recording(path) as recording:
                 if not recording.complete and recording.live:
                     self.state = "recording"
+                time_ = recording.meta.get("time")
+                if isinstance(time_, (int, float)) and 0 < time_ < 1e11:
+                    self.started = time_
                 argv = recording.meta.get("argv")
                 if isinstance(argv, list):
                     self.argv = [str(part) for part in argv]

@@ -18,6 +18,8 @@ from fcntl import LOCK_EX, flock
 from relive.errors import ReliveError, UsageError
 
 LATEST = "latest"
+#: directory beside recordings: contents that they share (relive.trace.store.SharedFiles)
+SHARED = ".store"
 
 
 def root() -> str:
@@ -31,11 +33,6 @@ def root() -> str:
         home = os.environ.get("HOME") or os.path.expanduser("~")
         data = os.path.join(home, ".local", "share")
     return os.path.abspath(os.path.join(data, "relive"))
-
-
-def shared() -> str:
-    """The contents that the recordings under the root share (relive.trace.store.SharedFiles)."""
-    return os.path.join(root(), ".shared")
 
 
 def stem(program: str) -> str:

@@ -38,7 +38,7 @@ holds files that are not its own, is refused."""
             except OSError as error:
                 raise ReliveError(f"cannot remove {path}: {error.strerror}") from None
         drop_latest()
-        prune()
+        prune({path.parent for path in paths})
         return 0
 
 
@@ -73,11 +73,12 @@ def drop_latest() -> None:
             sys.stderr.write(f"relive: warning: {link} leads nowhere: {error.strerror}\n")
 
 
-def prune() -> None:
-    """Free what only the removed recordings used of the files recordings share."""
+def prune(parents: set[Path]) -> None:
+    """Free what only the removed recordings used of the files that recordings share."""
     from relive.trace.store import prune as prune_shared
 
-    prune_shared(naming.shared())
+    for parent in parents:
+        prune_shared(parent / naming.SHARED)
 
 
 COMMAND = Rm()
