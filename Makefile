@@ -15,7 +15,7 @@ export PYTHON3
 # `make dev` builds for the active virtual environment, else for .venv.
 PYTHON ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin/python,$(CURDIR)/$(VENV)/bin/python)
 BUILD := build/dev
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+PIP := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m pip --disable-pip-version-check -q
 
 .PHONY: dev demo test lint bench clean deps install
 
