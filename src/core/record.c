@@ -136,6 +136,10 @@ void recorder_drop(struct recorder *r, struct task *t)
         r->current = NULL;
     if (r->waiting == t)
         r->waiting = NULL;
+    if (t->scratch && t->mm->n_pool < sizeof t->mm->pool / sizeof *t->mm->pool) {
+        t->mm->pool[t->mm->n_pool].start = t->scratch;
+        t->mm->pool[t->mm->n_pool++].size = t->scratch_size;
+    }
     mm_put(r, t->mm);
     task_free(t);
 }

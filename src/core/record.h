@@ -50,6 +50,10 @@ struct mm_info {
     uint32_t id;
     uint32_t tasks;
     bool shares; /* has memory shared with another address space */
+    struct {
+        uint64_t start, size;
+    } pool[32]; /* scratch memory of ended threads */
+    unsigned n_pool;
 };
 
 struct task {
@@ -97,6 +101,7 @@ struct recorder {
     unsigned n_mms, cap_mms;
     struct task *current, *waiting; /* waiting: its wait was interrupted by a signal to us */
     struct evlog log;
+    uint64_t scratch_next;
     uint64_t slice_ns, slice_start;
     bool rotate; /* let another task run at the next chance */
     bool watch_writes;

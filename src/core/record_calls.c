@@ -13,7 +13,8 @@
 
 #include "record.h"
 
-#define SCRATCH_HINT 0x70010000ull
+#define SCRATCH_FIRST 0x70010000ull
+#define SCRATCH_END 0x80000000ull
 #define SCRATCH_MIN (256u << 10)
 #define SCRATCH_MAX (64u << 20)
 
@@ -84,7 +85,7 @@ static bool needs_redirect(const struct task *t)
     return (t->desc->flags & CALLF_BLOCKS) && (t->mm->tasks > 1 || t->mm->shares);
 }
 
-static int scratch_grow(struct task *t, uint64_t need)
+static int scratch_grow(struct recorder *r, struct task *t, uint64_t need)
 {
     uint64_t size = t->scratch_size ? t->scratch_size : SCRATCH_MIN;
     uint64_t args[6];
@@ -93,6 +94,15 @@ static int scratch_grow(struct task *t, uint64_t need)
 
     while (size < need)
         size *= 2;
+    for (unsigned i = 0; i < t->mm->n_pool && !t->scratch; i++) {
+        /* what a thread that has ended left */
+        if (t->mm->pool[i].size < size)
+            continue;
+        t->scratch = t->mm->pool[i].start;
+        t->scratch_size = t->mm->pool[i].size;
+        t->mm->pool[i] = t->mm->pool[--t->mm->n_pool];
+        return 0;
+    }
     if (size > SCRATCH_MAX || t->no_remote)
         return -ENOSPC;
     if (t->scratch) {
@@ -102,7 +112,10 @@ static int scratch_grow(struct task *t, uint64_t need)
             return rc;
         t->scratch = t->scratch_size = 0;
     }
-    args[0] = SCRATCH_HINT;
+    if (r->scratch_next < SCRATCH_FIRST || r->scratch_next + size > SCRATCH_END)
+        r->scratch_next = SCRATCH_FIRST;
+    args[0] = r->scratch_next; /* a hint, so that the program's own layout stays as it is */
+    r->scratch_next += size;
     args[1] = size;
     args[2] = PROT_READ | PROT_WRITE;
     args[3] = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -176,7 +189,7 @@ static int set_args(struct regs *regs, const uint64_t args[6])
 }
 
 /* 0; 1: the call was cancelled to make room, and will be entered again. */
-static int redirect(struct task *t, const uint64_t args[6])
+static int redirect(struct recorder *r, struct task *t, const uint64_t args[6])
 {
     struct regs changed = t->regs;
     uint64_t need = 0;
@@ -187,7 +200,7 @@ static int redirect(struct task *t, const uint64_t args[6])
         if ((rc = leave_entry(t)))
             return rc;
         t->in_call = false;
-        rc = scratch_grow(t, need);
+        rc = scratch_grow(r, t, need);
         if (rc == -ENOSPC)
             t->no_remote = true; /* no room: from now on unredirected */
         else if (rc)
@@ -249,7 +262,7 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     if (t->desc->flags & CALLF_WRITES_FD)
         t->echo = echo_of(r, t, args[0]);
     if (needs_redirect(t)) {
-        if ((rc = redirect(t, args)) != 0)
+        if ((rc = redirect(r, t, args)) != 0)
             return rc < 0 ? rc : 0;
     } else if ((rc = params_entry_take(t->desc, args, &t->mem, &t->entry))) {
         return rc;

@@ -191,6 +191,15 @@ void stash_free(struct stash *s)
     memset(s, 0, sizeof *s);
 }
 
+static int own_fault(int tid, int sig)
+{
+    siginfo_t info;
+
+    if (sig != SIGSEGV && sig != SIGBUS && sig != SIGILL && sig != SIGTRAP)
+        return 0;
+    return ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code > 0;
+}
+
 /* Resumes until the next system-call stop. */
 static int to_call_stop(int tid, struct stash *stash)
 {
@@ -212,6 +221,8 @@ static int to_call_stop(int tid, struct stash *stash)
             }
             continue;
         }
+        if (own_fault(tid, WSTOPSIG(status)))
+            return -EIO; /* the agent's code is not there: nothing would ever come of it */
         if (stash && (rc = stash_add(stash, tid, WSTOPSIG(status))))
             return rc;
     }

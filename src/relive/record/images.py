@@ -1,0 +1,154 @@
+"""A new program image, right after exec: made recordable, and described.
+
+What is changed in it, all before its first instruction: the agent's two pages
+are added, the vDSO is hidden (AT_SYSINFO_EHDR becomes AT_IGNORE) and unmapped
+with its data, because it reads clocks without the recorder seeing it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from relive import _core
+from relive.tracee.maps import PROT_WRITE, Mapping, read_maps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relive.record.session import Session
+    from relive.record.tasks import Task
+
+AGENT_PATH = str(Path(__file__).parents[1] / "relive-agent")
+
+_AT_NULL = 0
+_AT_IGNORE = 1
+_AT_SYSINFO_EHDR = 33
+_SYS_MMAP = 9
+_SYS_MUNMAP = 11
+_PAGE = 4096
+_RAX, _RDX, _RSI, _RDI, _RIP, _RSP = 10, 12, 13, 14, 16, 19
+_R8, _R9, _R10, _ORIG_RAX = 9, 8, 7, 15
+_PTRACE_SYSCALL = 24
+_KERNEL_NAMES = ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
+_agent_code: bytes | None = None
+
+
+def agent_code() -> bytes:
+    """The agent's page of code, from the ELF file: the second page of it."""
+    global _agent_code
+    if _agent_code is None:
+        with open(AGENT_PATH, "rb") as f:
+            f.seek(_PAGE)
+            _agent_code = f.read(_PAGE)
+    return _agent_code
+
+
+def _boot_mmap(tid: int) -> None:
+    """Maps the agent's page of code where no instruction of ours is yet: by one written
+    over the program's entry point for a moment."""
+    regs = _core.getregs(tid)
+    at = regs[_RIP]
+    word = _core.peek(tid, at)
+    _core.poke(tid, at, (word & ~0xFFFF) | 0x050F)
+    r = list(regs)
+    r[_RAX] = _SYS_MMAP
+    r[_ORIG_RAX] = 2**64 - 1
+    r[_RDI], r[_RSI], r[_RDX] = _core.AGENT_TEXT, _PAGE, 5
+    r[_R10], r[_R8], r[_R9] = 0x100022, 2**64 - 1, 0  # PRIVATE | ANONYMOUS | FIXED_NOREPLACE
+    _core.setregs(tid, r)
+    for _ in range(2):
+        _core.resume(tid, _PTRACE_SYSCALL)
+        _, status = _core.wait(tid)
+        if not os.WIFSTOPPED(status):
+            raise ProcessLookupError
+    result = _core.getregs(tid)[_RAX]
+    _core.poke(tid, at, word)
+    _core.setregs(tid, regs)
+    if result != _core.AGENT_TEXT:
+        raise OSError(2**64 - result, "the agent's pages can't be mapped")
+
+
+def _hide_vdso(session: Session, task: Task, sp: int) -> None:
+    read = session.core.read
+    argc = struct.unpack("<Q", read(task.serial, sp, 8))[0]
+    at = sp + 8 * (argc + 2)
+    while struct.unpack("<Q", read(task.serial, at, 8))[0]:
+        at += 8
+    at += 8
+    while True:
+        kind, _ = struct.unpack("<QQ", read(task.serial, at, 16))
+        if kind == _AT_NULL:
+            return
+        if kind == _AT_SYSINFO_EHDR:
+            session.core.write(task.serial, at, struct.pack("<Q", _AT_IGNORE))
+        at += 16
+
+
+def _differing_pages(session: Session, task: Task, m: Mapping, fd: int) -> list[tuple[int, int]]:
+    """Pages of a private file mapping that the kernel changed at exec (the zeroed
+    rest of the last data page)."""
+    found = []
+    data = os.pread(fd, m.size, m.offset)
+    data += bytes(m.size - len(data))
+    mem = session.core.mem_fd(task.serial)
+    for at in range(0, m.size, _PAGE):
+        try:
+            now = os.pread(mem, _PAGE, m.start + at)
+        except OSError:  # past the end of the file: no memory to read
+            continue
+        if now != data[at : at + _PAGE]:
+            found.append((m.start + at, _PAGE))
+    return found
+
+
+def _describe(
+    session: Session, task: Task, m: Mapping, sp: int
+) -> tuple[list[object], list[tuple[int, int]]]:
+    """[start, end, prot, kind, ...] of a mapping, and the parts whose bytes to log."""
+    if m.inode:
+        fd = session.open_mapped(task.tid, m)
+        try:
+            ref = session.store.add(fd)
+            changed = _differing_pages(session, task, m, fd) if m.prot & PROT_WRITE else []
+        finally:
+            os.close(fd)
+        return [m.start, m.end, m.prot, "file", ref.hash, m.offset, m.name], changed
+    if m.name == "[stack]":
+        return [m.start, m.end, m.prot, "stack"], [(sp & ~0xF, m.end - (sp & ~0xF))]
+    return [m.start, m.end, m.prot, "anon", m.name], []
+
+
+def prepare(session: Session, task: Task) -> tuple[dict[str, object], list[tuple[int, int]]]:
+    """Makes the image recordable; its description and the memory to log with it.
+
+    The task is at the exit stop of its exec.
+    """
+    tid = task.tid
+    core = session.core
+    _boot_mmap(tid)
+    core.write(task.serial, _core.AGENT_TEXT, agent_code())
+    core.remote(task.serial, _SYS_MMAP, _core.AGENT_DATA, _PAGE, 3, 0x100022, 2**64 - 1, 0)
+    regs = _core.getregs(tid)
+    sp = regs[_RSP]
+    _hide_vdso(session, task, sp)
+    maps: list[list[object]] = []
+    regions: list[tuple[int, int]] = []
+    for m in read_maps(tid):
+        if m.name in _KERNEL_NAMES:
+            if m.name != "[vsyscall]":
+                core.remote(task.serial, _SYS_MUNMAP, m.start, m.size)
+            continue
+        if _core.AGENT_TEXT <= m.start < _core.AGENT_TEXT + _core.AGENT_SIZE:
+            continue
+        described, parts = _describe(session, task, m, sp)
+        maps.append(described)
+        regions += parts
+    with open(f"/proc/{tid}/cmdline", "rb") as f:
+        argv = f.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    image: dict[str, object] = {
+        "maps": maps,
+        "exe": os.readlink(f"/proc/{tid}/exe"),
+        "argv": argv,
+    }
+    return image, regions

@@ -1,0 +1,341 @@
+"""A recording session: starts the program and answers the core's questions until
+nothing is left of it.
+
+On the start-up path of every recording: imports are few on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+from relive import _core
+from relive.errors import CannotStart, ReliveError
+from relive.record import calls, lifecycle, memory, signals
+from relive.record.flush import Flusher
+from relive.record.memory import Shared
+from relive.record.tasks import Task, Tasks
+from relive.trace.store import FileStore
+from relive.trace.writer import ChunkWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relive.tracee.maps import Mapping
+
+META, TASK_NEW, ENTRY, END, NOTE = 1, 2, 4, 12, 13
+_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT = 1, 2, 3, 4, 6
+_SYS_PIDFD_GETFD = 438
+
+
+class Session:
+    """One program being recorded."""
+
+    def __init__(self, out_dir: str, verify_memory: bool, quiet: bool) -> None:
+        self.verify_memory = verify_memory
+        self.quiet = quiet
+        self.core = _core.Recorder()
+        self.tasks = Tasks()
+        self.status = 0
+        self.shared: dict[tuple[int, int], Shared] = {}
+        self._segments: dict[int, str] = {}
+        self._n_shared = 0
+        self._sharing: set[int] = set()
+        self.writer = ChunkWriter(out_dir)
+        self.store = FileStore(out_dir, shared=os.path.join(os.path.dirname(out_dir), ".store"))
+        cpus = os.sched_getaffinity(0)
+        self.own_cpus = sum(1 << cpu for cpu in cpus)
+        self.machine_cpus = (1 << (os.cpu_count() or 1)) - 1
+        self.n_cpu_ids, self.cpu_mask_bytes = _cpu_ids()
+        self.cpu = max(cpus)
+        self.flusher = Flusher(self.core, self.writer, cpus)
+        self.echo_files: dict[tuple[int, int, int], int] = {}
+        self._all_cpus = cpus
+        self._told_of_failure = False
+
+    # -- what handlers ask for
+
+    def reader(self, task: Task) -> Callable[[int, int], bytes]:
+        serial = task.serial
+        return lambda addr, n: self.core.read(serial, addr, n)
+
+    def warn(self, text: str) -> None:
+        """Tells the user, and whoever reads the recording."""
+        self.core.emit(NOTE, 0, 0, 0, None, None, (), json.dumps({"warning": text}))
+        if not self.quiet:
+            sys.stderr.write(f"relive: warning: {text}\n")
+
+    def shares(self, mm: int) -> bool:
+        return mm in self._sharing
+
+    def note_shares(self, task: Task) -> None:
+        """The task's address space has memory that others see."""
+        self._sharing.add(task.mm)
+        self.core.set_shares(task.serial, True)
+
+    def new_shared(self) -> str:
+        self._n_shared += 1
+        return f"s{self._n_shared}"
+
+    def shared_file(self, dev: int, ino: int) -> Shared:
+        found = self.shared.get((dev, ino))
+        if found is None:
+            found = self.shared[dev, ino] = Shared(self.new_shared(), dev, ino, 0)
+        return found
+
+    def shared_segment(self, shmid: int) -> tuple[str, bool]:
+        """The key of a System V segment, and whether it is new to the recording."""
+        new = shmid not in self._segments
+        if new:
+            self._segments[shmid] = self.new_shared()
+        return self._segments[shmid], new
+
+    def open_mapped(self, tid: int, m: Mapping) -> int:
+        """The file behind a mapping, also when its name now means another file."""
+        try:
+            return os.open(
+                f"/proc/{tid}/map_files/{m.start:x}-{m.end:x}", os.O_RDONLY | os.O_CLOEXEC
+            )
+        except OSError:
+            # needs CAP_CHECKPOINT_RESTORE (proc_map_files_get_link, 5.9); by name otherwise
+            fd = os.open(f"/proc/{tid}/root{m.name}", os.O_RDONLY | os.O_CLOEXEC)
+            if os.fstat(fd).st_ino != m.inode:
+                os.close(fd)
+                fd = os.open(f"/proc/{tid}/exe", os.O_RDONLY | os.O_CLOEXEC)
+                if os.fstat(fd).st_ino != m.inode:
+                    os.close(fd)
+                    raise ReliveError(
+                        f"the file mapped as {m.name} is gone",
+                        "it was replaced while the program started; record again",
+                    ) from None
+            return fd
+
+    def take_fd(self, pidfd: int, fd: int) -> int | None:
+        """A copy of another process's descriptor (pidfd_getfd(2))."""
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        got = int(libc.syscall(_SYS_PIDFD_GETFD, pidfd, fd, 0))
+        return got if got >= 0 else None
+
+    # -- the program
+
+    def start(self, argv: list[str], env: dict[str, str]) -> None:
+        path = find_program(argv[0], env)
+        for fd, bit in ((1, 1), (2, 2)):
+            try:
+                st = os.fstat(fd)
+            except OSError:
+                continue
+            self.core.add_echo(fd, bit)
+            self.echo_files.setdefault((st.st_dev, st.st_ino, st.st_rdev), bit)
+        environment = [os.fsencode(f"{k}={v}") for k, v in env.items()]
+        os.sched_setaffinity(0, {self.cpu})
+        try:
+            tid = self.core.spawn(
+                os.fsencode(path), [os.fsencode(a) for a in argv], environment, self.cpu
+            )
+        except OSError as e:
+            raise CannotStart(
+                f"can't start {argv[0]}: {e.strerror}", _start_hint(e)
+            ) from e
+        meta = {
+            "argv": argv,
+            "cwd": os.getcwd(),
+            "env": env,
+            "time": time.time(),
+            "host": list(os.uname()),
+            "cpu": self.cpu,
+        }
+        self.core.emit(META, 0, 0, 0, None, None, (), json.dumps(meta))
+        task = self.tasks.add(tid, tid, self.tasks.new_mm(), 0)
+        self.core.add_task(task.serial, tid, tid, task.mm)
+        extra = {"parent": 0, "tid": tid, "tgid": tid, "flags": 0}
+        self.core.emit(TASK_NEW, 0, 0, task.serial, None, None, (), json.dumps(extra))
+        refuse_32_bit(tid, argv[0])
+        _core.resume(tid, 24)
+        _core.wait(tid)
+        lifecycle.finish_exec(self, task)
+
+    def run(self) -> None:
+        """Until nothing is left."""
+        while True:
+            why, serial, a, b = self.core.run()
+            if why == _core.WHY_NOTHING_LEFT:
+                return
+            if self.flusher.failed is not None:
+                self._tell_failure()
+            try:
+                self._dispatch(why, serial, a, b)
+            except ProcessLookupError:
+                # killed in the middle: its end comes as an event of its own
+                self._killed(serial)
+
+    def _killed(self, serial: int) -> None:
+        if serial in self.tasks.by_serial:
+            self.core.flag(serial, "dying", True)
+            self.core.set_blocked(serial)
+
+    def _dispatch(self, why: int, serial: int, a: int, b: int) -> None:
+        if why == _core.WHY_NEW_TASK:
+            _adopt(self, a, b)
+            return
+        if why == _core.WHY_INTERRUPTED:
+            return
+        if why == _core.WHY_ERROR:
+            raise ReliveError(
+                f"the recorder failed: {os.strerror(a)} (task {serial})",
+                "what was recorded until then replays; please report this",
+            )
+        task = self.tasks.by_serial[serial]
+        if why == _core.WHY_ENTRY:
+            calls.on_entry(self, task, a)
+        elif why == _core.WHY_EXIT:
+            calls.on_exit(self, task, a, b)
+        elif why == _core.WHY_SIGNAL:
+            signals.on_signal(self, task, a, b)
+        elif why == _core.WHY_STEPPED:
+            signals.on_stepped(self, task)
+        elif why == _core.WHY_EVENT:
+            self._on_event(task, a, b)
+        elif why == _core.WHY_GONE:
+            lifecycle.on_gone(self, task, a)
+        elif why == _core.WHY_WRITTEN:
+            memory.on_written(self, task, a & 0xFFFFFFFF, b)
+        elif why == _core.WHY_REFUSED:
+            self._on_refused(a, b)
+
+    def _on_event(self, task: Task, event: int, message: int) -> None:
+        if event in (_EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE):
+            lifecycle.on_clone_event(self, task, message)
+        elif event == _EVENT_EXEC:
+            lifecycle.on_exec_event(self, task, message)
+        elif event == _EVENT_EXIT:
+            lifecycle.on_exit_event(self, task)
+
+    def _on_refused(self, nr: int, how: int) -> None:
+        if how == 2:
+            self.warn("32-bit system calls (int 0x80) are answered with ENOSYS")
+        elif how == 1:
+            self.warn(f"unknown system call {nr} answered with ENOSYS")
+        else:
+            from relive.syscalls.table import name_of
+
+            self.warn(f"{name_of(nr)}: a use that can't be recorded was refused (docs/limits.md)")
+
+    def _tell_failure(self) -> None:
+        if self._told_of_failure:
+            return
+        self._told_of_failure = True
+        sys.stderr.write(
+            f"relive: error: {self.flusher.failed}\n"
+            "relive: the program runs on, but is not recorded any more\n"
+        )
+
+    def finish(self) -> None:
+        stats = self.core.stats()
+        stats["status"] = self.status
+        self.core.emit(END, 0, 0, 0, None, None, (), json.dumps(stats))
+        self.close()
+        if self.flusher.failed is not None:
+            self._tell_failure()
+        else:
+            self.writer.finish()
+
+    def close(self) -> None:
+        self.core.close_log()
+        self.flusher.join()
+        os.sched_setaffinity(0, self._all_cpus)
+        self.store.close()
+
+
+def _adopt(session: Session, tid: int, status: int) -> None:
+    """A task whose parent was killed before it could tell of it: it is let go with it."""
+    try:
+        os.kill(tid, signal.SIGKILL)
+        _core.resume(tid, 7)
+    except OSError:
+        pass
+
+
+def _cpu_ids() -> tuple[int, int]:
+    """How many CPU ids the kernel has, and the bytes of its CPU masks."""
+    try:
+        with open("/sys/devices/system/cpu/possible") as f:
+            last = f.read().strip().split(",")[-1].split("-")[-1]
+        n = int(last) + 1
+    except (OSError, ValueError):
+        n = os.cpu_count() or 1
+    return n, (n + 63) // 64 * 8
+
+
+def find_program(name: str, env: dict[str, str]) -> str:
+    """As a shell finds it.  Raises CannotStart."""
+    if "/" in name:
+        return name
+    reason = "not found"
+    for directory in env.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory or ".", name)
+        if os.path.isfile(path):
+            if os.access(path, os.X_OK):
+                return path
+            reason = "not executable"
+    raise CannotStart(f"can't start {name}: {reason}", "is it installed, and in PATH?")
+
+
+def _start_hint(e: OSError) -> str:
+    import errno
+
+    return {
+        errno.ENOENT: "is it installed? (for a script: is its interpreter?)",
+        errno.EACCES: "it needs execute permission",
+        errno.ENOEXEC: "it is no program for this machine",
+        errno.EPERM: "ptrace is not allowed here; `relive doctor` says more",
+    }.get(e.errno or 0, "")
+
+
+def refuse_32_bit(tid: int, name: str) -> None:
+    """Raises CannotStart for a program of another architecture or width."""
+    with open(f"/proc/{tid}/exe", "rb") as f:
+        head = f.read(20)
+    if head[4:5] == b"\x02" and head[18:20] == b"\x3e\x00":
+        return
+    os.kill(tid, signal.SIGKILL)
+    raise CannotStart(f"can't record {name}: it is not a 64-bit x86-64 program")
+
+
+def record(
+    argv: list[str],
+    out_dir: Path,
+    *,
+    env: dict[str, str] | None = None,
+    verify_memory: str | None = None,
+    quiet: bool = False,
+    started: Callable[[], None] | None = None,
+) -> int:
+    """Records a program and everything it starts; returns its wait status.
+
+    out_dir: where to save; must not exist.  started: called when the program has
+    been started.  Raises CannotStart, TraceWriteError, ReliveError.
+    """
+    session = Session(os.fspath(out_dir), verify_memory is not None, quiet)
+    try:
+        session.start(argv, dict(os.environ) if env is None else env)
+        if started is not None:
+            started()
+        old = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGQUIT)}
+        try:
+            session.run()
+        finally:
+            for s, handler in old.items():
+                signal.signal(s, handler)
+        session.finish()
+    except BaseException:
+        session.close()
+        raise
+    return session.status

@@ -1,0 +1,96 @@
+"""Signals, while recording.
+
+A signal met at a boundary (right after a system call, or caused by the
+instruction itself) is delivered there and is exact. One that arrives anywhere
+in user code waits until the task reaches its next system call and is
+delivered just before that; one that ends or stops the process does so at once.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+
+from relive import _core
+from relive.tracee.dispositions import CAUGHT, FATAL, disposition
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from relive.record.session import Session
+    from relive.record.tasks import Task
+
+SIGNAL, REGS = 6, 7
+_SYNC, _AT_ENTRY, _FATAL = 0x20, 0x40, 0x80
+_XINIT = 0x20
+_RSP = 19
+_RED_ZONE = 128
+# A frame is the extended state (up to 11 KiB with AMX) and about 700 bytes.
+_FRAME_MAX = 32768
+# Offsets in struct rt_sigframe: return address 8, uc_flags 8, uc_link 8, then
+# uc_stack: ss_sp 8, ss_flags 8, ss_size 8 (arch/x86/include/asm/sigframe.h).
+_FRAME_STACK = 24
+
+
+def describe_siginfo(info: bytes) -> dict[str, int]:
+    """The fields of a siginfo_t that its si_code says are there (man 2 sigaction)."""
+    signo, errno, code = struct.unpack_from("<iii", info)
+    fields = {"signo": signo, "code": code}
+    if errno:
+        fields["errno"] = errno
+    if code <= 0 or signo == 17:
+        fields["pid"], fields["uid"] = struct.unpack_from("<iI", info, 16)
+        if signo == 17:
+            fields["status"] = struct.unpack_from("<i", info, 24)[0]
+        elif code < 0:
+            fields["value"] = struct.unpack_from("<Q", info, 24)[0]
+    else:
+        fields["addr"] = struct.unpack_from("<Q", info, 16)[0]
+    return fields
+
+
+def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
+    """A signal-delivery-stop."""
+    core = session.core
+    action = disposition(task.tid, signo)
+    if place == _core.SIGNAL_IN_USER:
+        if action == CAUGHT:
+            core.stash(task.serial, signo)
+            core.resume_with(task.serial, 0)
+            return
+        if action == FATAL:
+            _log(session, task, signo, _FATAL)
+        core.resume_with(task.serial, signo)
+        return
+    flags = {_core.SIGNAL_SYNC: _SYNC, _core.SIGNAL_AT_ENTRY: _AT_ENTRY}.get(place, 0)
+    if action == CAUGHT:
+        regs = _log(session, task, signo, flags)
+        task.frame_from = regs[_RSP]
+        core.resume_with(task.serial, signo, True)
+        return
+    if action == FATAL:
+        _log(session, task, signo, flags | _FATAL)
+    core.resume_with(task.serial, signo)
+
+
+def _log(session: Session, task: Task, signo: int, flags: int) -> tuple[int, ...]:
+    regs = _core.getregs(task.tid)
+    extra = json.dumps(describe_siginfo(_core.siginfo(task.tid)))
+    session.core.emit(SIGNAL, flags, signo, task.serial, regs, None, (), extra)
+    return regs
+
+
+def on_stepped(session: Session, task: Task) -> None:
+    """The handler's frame has been made and nothing of the handler has run."""
+    regs = _core.getregs(task.tid)
+    session.core.emit(REGS, _XINIT, 0, task.serial, regs, None, (_frame(session, task, regs),), None)
+
+
+def _frame(session: Session, task: Task, regs: tuple[int, ...]) -> tuple[int, int]:
+    sp = regs[_RSP]
+    below = task.frame_from - sp
+    if 0 < below <= _FRAME_MAX:
+        return sp, below
+    # on the alternate stack
+    base, _, size = struct.unpack("<QQQ", session.core.read(task.serial, sp + _FRAME_STACK, 24))
+    end = base + size
+    return sp, min(end - sp, _FRAME_MAX) if sp < end else _FRAME_MAX

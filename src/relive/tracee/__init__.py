@@ -1,0 +1,1 @@
+"""One task as its supervisor sees it: address space, signal dispositions, remote calls."""
