@@ -36,7 +36,7 @@ def main() -> None:
     print("clock     ", time.time_ns())
     print("random    ", os.urandom(8).hex(), random.randrange(10**6))
     print("uuid      ", uuid.uuid4())
-    print("address of an object", hex(id(object())))
+    print("address   ", hex(id(object())))
 
     order: list[str] = []
     threads = [threading.Thread(target=worker, args=(name, order)) for name in "abc"]
