@@ -90,6 +90,19 @@ def test_stored_once_by_content(store: FileStore, tmp_path: Path, rec: Path) -> 
     assert content(store, ref) == DATA
 
 
+def test_umask(rec: Path) -> None:
+    old = os.umask(0o777)
+    try:
+        store = FileStore(rec)
+        ref = store.add_bytes(DATA)
+    finally:
+        os.umask(old)
+    assert content(store, ref) == DATA
+    assert (rec / "files").stat().st_mode & 0o777 == 0o700
+    assert (rec / "files" / ref.hash).stat().st_mode & 0o777 == 0o400
+    store.close()
+
+
 def test_original_changes_and_goes(store: FileStore, tmp_path: Path) -> None:
     a = tmp_path / "a"
     a.write_bytes(DATA)
@@ -118,6 +131,21 @@ def test_stores_through_a_mapping_are_seen_when_asked(
         add(store, a)  # trusted from now on
         mapped[0] = 2  # no fault: the page is dirty, the times stay
         assert content(store, add(store, a, fresh=True)) == b"\2" + DATA[1:]
+
+
+def test_young_times_are_not_believed(store: FileStore, tmp_path: Path) -> None:
+    """Where the clock of the times is coarse, or the page is dirty already, as here."""
+    import mmap
+
+    a = tmp_path / "a"
+    a.write_bytes(DATA)
+    with a.open("r+b") as f, mmap.mmap(f.fileno(), 0) as mapped:
+        mapped[0] = 1
+        before = a.stat()
+        add(store, a)
+        mapped[0] = 2
+        assert a.stat() == before
+        assert content(store, add(store, a)) == b"\2" + DATA[1:]
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
@@ -438,7 +466,7 @@ def test_open_verifies(store: FileStore, rec: Path, tmp_path: Path) -> None:
     damaged = bytearray(DATA)
     damaged[1000] ^= 1
     path.write_bytes(damaged)
-    fds = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    fds = len(os.listdir("/proc/self/fd"))
     with pytest.raises(RecordingError, match="is damaged"):
         store.open(ref.hash)
     path.unlink()
@@ -455,7 +483,7 @@ def test_open_verifies(store: FileStore, rec: Path, tmp_path: Path) -> None:
     for name in ("", "../events", "x" * 32, ref.hash.upper(), ref.hash + "\n", "/etc/passwd"):
         with pytest.raises(RecordingError, match="not the name"):
             store.open(name)
-    assert len(os.listdir("/proc/self/fd")) == fds  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == fds
 
 
 def test_files_directory_that_is_a_link(rec: Path, tmp_path: Path) -> None:

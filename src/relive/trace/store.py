@@ -186,6 +186,7 @@ class FileStore:
             with _disk(self.path):
                 try:
                     os.mkdir("files", 0o700, dir_fd=self._dir)
+                    os.chmod("files", 0o700, dir_fd=self._dir)  # whatever the umask is
                 except FileExistsError:
                     pass
                 self._files = os.open("files", _DIRECTORY, dir_fd=self._dir)

@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
 
-_OPEN = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class ChunkWriter:
@@ -44,11 +45,13 @@ class ChunkWriter:
         self._compress = codec.compressor()
         self._dir = self._marker = self._fd = -1
         try:
-            os.mkdir(self.path, 0o700)  # noqa: PTH102
-            self._dir = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.fchmod(self._dir, 0o700)  # whatever the umask, or a default ACL, made of it
-            self._fd = os.open("events", _OPEN | os.O_APPEND, 0o600, dir_fd=self._dir)
-            self._marker = os.open("incomplete", _OPEN, 0o600, dir_fd=self._dir)
+            os.mkdir(self.path, 0o700)
+            os.chmod(self.path, 0o700)  # whatever the umask, or a default ACL, made of it
+            self._dir = os.open(self.path, _DIRECTORY)
+            self._fd = os.open("events", _CREATE | os.O_APPEND, 0o600, dir_fd=self._dir)
+            os.fchmod(self._fd, 0o600)
+            self._marker = os.open("incomplete", _CREATE, 0o600, dir_fd=self._dir)
+            os.fchmod(self._marker, 0o600)
             os.write(self._marker, codec.MARKER_TEXT.encode())
             self._lock()
         except OSError as e:
