@@ -143,6 +143,39 @@ static PyObject *rp_logged_regs(PyObject *self, PyObject *args)
     return regs_tuple(t->base.regs);
 }
 
+/* call_regs(serial): the registers at the entry of the call under way. */
+static PyObject *rp_call_regs(PyObject *self, PyObject *args)
+{
+    struct rtask *t;
+    unsigned serial;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    t = replayer_task(rp_of(self), serial);
+    if (!t)
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    return regs_tuple(t->regs.r);
+}
+
+/* begin_call(serial, nr): the task is taken to be in that call (the first exec). */
+static PyObject *rp_begin_call(PyObject *self, PyObject *args)
+{
+    const uint64_t none[6] = {0};
+    struct rtask *t;
+    unsigned serial, nr;
+
+    if (!PyArg_ParseTuple(args, "II", &serial, &nr))
+        return NULL;
+    t = replayer_task(rp_of(self), serial);
+    if (!t)
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    t->in_call = true;
+    memset(&t->regs, 0, sizeof t->regs);
+    t->regs.r[R_ORIG_RAX] = nr;
+    t->desc = call_lookup(nr, none);
+    Py_RETURN_NONE;
+}
+
 static PyObject *rp_divergence(PyObject *self, PyObject *ignored)
 {
     const struct divergence *d = &rp_of(self)->diverged;
@@ -251,6 +284,8 @@ static PyMethodDef rp_methods[] = {
     {"next", rp_next, METH_NOARGS, "next(): the event is dealt with"},
     {"event", rp_event, METH_NOARGS, "event() -> (number, kind, flags, nr, task, result, out, extra)"},
     {"logged_regs", rp_logged_regs, METH_VARARGS, "logged_regs(serial)"},
+    {"call_regs", rp_call_regs, METH_VARARGS, "call_regs(serial) -> registers at the call's entry"},
+    {"begin_call", rp_begin_call, METH_VARARGS, "begin_call(serial, nr)"},
     {"divergence", rp_divergence, METH_NOARGS, "divergence() -> (what, index, expected, found, rip)"},
     {"add_task", rp_add, METH_VARARGS, "add_task(serial, tid)"},
     {"renew", rp_renew, METH_VARARGS, "renew(serial, tid): new id or address space"},

@@ -407,7 +407,7 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
     case EV_TRAP:
         return do_trap(p, t, ret_errno);
     case EV_MEMWRITE:
-        return apply_out(p, t, ret_errno);
+        return e->extra_len ? RP_EVENT : apply_out(p, t, ret_errno);
     case EV_TASK_EXIT:
     case EV_MEMORY:
         return RP_EVENT;

@@ -1,0 +1,215 @@
+"""A replay session: the whole recording, event by event."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from relive import _core
+from relive.errors import DivergenceError, RecordingError, ReliveError
+from relive.replay import calls, memory, tasks
+from relive.replay.tasks import Space, Task
+from relive.trace.reader import Recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TASK_NEW, ENTRY, TASK_EXIT, MEMWRITE, MEMORY, END = 2, 4, 9, 10, 11, 12
+
+
+class ReplayResult(NamedTuple):
+    """status: the program's wait status, None when the recording ends before it;
+    events: replayed; ended_early: why the recording is not whole, or None; seconds: taken;
+    verified: digests of memory compared."""
+
+    status: int | None
+    events: int
+    ended_early: str | None
+    seconds: float
+    verified: int
+
+
+class Session:
+    """One replay.  Belongs to one thread."""
+
+    def __init__(self, recording: Recording, *, echo: bool) -> None:
+        self.recording = recording
+        self.core = _core.Replayer()
+        if echo:
+            self.core.set_output(1, 2)
+        self.tasks: dict[int, Task] = {}
+        self.objects = memory.Objects()
+        self.store = recording.store
+        self.status: int | None = None
+        self.events = 0
+        self.verified = 0
+        self._store_fds: dict[str, int] = {}
+        self._all_cpus = os.sched_getaffinity(0)
+        cpu = recording.meta.get("cpu")
+        self.cpu = cpu if isinstance(cpu, int) and cpu in self._all_cpus else max(self._all_cpus)
+
+    # -- what handlers ask for
+
+    def write(self, task: Task, address: int, data: bytes) -> None:
+        """Raises OSError."""
+        os.pwrite(self.core.mem_fd(task.serial), data, address)
+
+    def store_fd(self, name: str) -> int:
+        """A descriptor of a stored file, verified; it stays open."""
+        fd = self._store_fds.get(name)
+        if fd is None:
+            fd = self._store_fds[name] = self.store.open(name)
+        return fd
+
+    def took_over(self, task: Task, tid: int) -> None:
+        """The task has a new address space, and its process's id."""
+        for other in [t for t in self.tasks.values() if t.tgid == task.tgid and t is not task]:
+            # a leader that ended before; the kernel gave its id to this task
+            del self.tasks[other.serial]
+        task.tid = task.tgid = tid
+        task.was_tid = task.was_tgid
+        self.core.renew(task.serial, tid)
+
+    def shown_tid(self, task: Task) -> int:
+        return task.tid
+
+    # -- the loop
+
+    def run(self) -> None:
+        """To the end of the recording.  Raises DivergenceError, RecordingError, ReliveError."""
+        os.sched_setaffinity(0, {self.cpu})
+        try:
+            for chunk in self.recording.chunks():
+                self.core.feed(chunk.raw, chunk.first_event)
+                self._run_chunk()
+                self.events = chunk.first_event + chunk.n_events
+        finally:
+            tasks.kill_all(self)
+            self.objects.close()
+            for fd in self._store_fds.values():
+                os.close(fd)
+            os.sched_setaffinity(0, self._all_cpus)
+
+    def _run_chunk(self) -> None:
+        while True:
+            why, err, number = self.core.run()
+            if why == _core.RP_NEED_CHUNK:
+                return
+            if why in (_core.RP_CALL, _core.RP_EVENT):
+                try:
+                    self._dispatch(why)
+                except OSError as e:
+                    raise ReliveError(
+                        f"replay failed at event {number}: {e.strerror or e}",
+                        "the replay could not do what the recording says",
+                    ) from e
+                except (KeyError, TypeError, ValueError, IndexError) as e:
+                    raise RecordingError(
+                        f"event {number} of the recording makes no sense ({e!r})"
+                    ) from e
+                continue
+            self._failed(why, err, number)
+
+    def _failed(self, why: int, err: int, number: int) -> None:
+        if why == _core.RP_DIVERGED:
+            from relive.replay.diagnosis import divergence
+
+            raise divergence(self, number, self.core.event()[4])
+        if why == _core.RP_BAD_LOG:
+            raise RecordingError(f"event {number} of the recording makes no sense")
+        raise ReliveError(f"replay failed at event {number}: {os.strerror(err)}")
+
+    def _dispatch(self, why: int) -> None:
+        number, kind, _flags, _nr, serial, result, out, raw_extra = self.core.event()
+        extra: dict[str, Any] = json.loads(raw_extra) if raw_extra else {}
+        if why == _core.RP_CALL:
+            task = self.tasks[serial]
+            calls.replay_call(self, task, self.core.call_regs(serial), result, extra)
+            after, err, at = self.core.finish_call()
+            if after != _core.RP_NEED_CHUNK:
+                self._failed(after, err, at)
+            return
+        if kind == TASK_NEW:
+            self._new_task(serial, extra, out)
+        elif kind == TASK_EXIT:
+            self._end_task(self.tasks[serial], result)
+        elif kind == MEMORY:
+            self._verify_memory(number, self.tasks[serial], extra)
+        elif kind == MEMWRITE:
+            self._write_shared(extra, out)
+        self.core.next()
+
+    # -- events
+
+    def _new_task(self, serial: int, extra: dict[str, Any], out: bytes) -> None:
+        if extra["parent"] == 0:
+            tid = self.core.spawn(os.fsencode(memory.AGENT_PATH), self.cpu)
+            # its exec's exit stop; from there the first image is built like any other
+            _core.resume(tid, 24)
+            _core.wait(tid)
+            task = Task(serial, tid, tid, extra["tid"], extra["tgid"], Space())
+            self.tasks[serial] = task
+            self.core.add_task(serial, tid)
+            self.core.begin_call(serial, 59)
+            return
+        task = tasks.create(self, self.tasks[extra["parent"]], serial, extra)
+        self.tasks[serial] = task
+        self.core.add_task(serial, task.tid)
+        _core.setregs(task.tid, self.core.logged_regs(serial))
+        if out:
+            self.core.apply(serial, out)
+
+    def _end_task(self, task: Task, status: int) -> None:
+        self.core.drop_task(task.serial)
+        if task.serial == 1:
+            self.status = status
+        tasks.end(self, task)
+
+    def _verify_memory(self, number: int, task: Task, extra: dict[str, Any]) -> None:
+        fd = self.core.mem_fd(task.serial)
+        for start, end, expected in extra["digests"]:
+            found = _core.digest_memory(fd, start, end - start)
+            self.verified += 1
+            if found != expected:
+                raise DivergenceError(
+                    number,
+                    f"memory {start:#x}-{end:#x} with digest {expected:016x}",
+                    f"digest {found:016x}",
+                    task=task.serial,
+                )
+
+    def _write_shared(self, extra: dict[str, Any], out: bytes) -> None:
+        from relive.trace.events import decode_out
+
+        key, size = extra["shared"], extra["size"]
+        self.objects.resize(key, size, shrink=True)
+        for address, data in decode_out(out):
+            self.objects.write(key, address, data)
+
+
+def replay(directory: Path, *, echo: bool = True, stats: bool = False) -> ReplayResult:
+    """Replays a recording through.
+
+    echo: what the program wrote to stdout and stderr is written to this process's.
+    Raises DivergenceError, RecordingError, ReliveError.
+    """
+    start = time.perf_counter()
+    with Recording(directory) as recording:
+        session = Session(recording, echo=echo)
+        session.run()
+        result = ReplayResult(
+            session.status,
+            session.events,
+            recording.ended_early,
+            time.perf_counter() - start,
+            session.verified,
+        )
+    if stats:
+        sys.stderr.write(
+            f"relive: {result.events} events in {result.seconds:.3f} s,"
+            f" {result.verified} mappings compared\n"
+        )
+    return result
