@@ -466,7 +466,7 @@ def test_open_verifies(store: FileStore, rec: Path, tmp_path: Path) -> None:
     damaged = bytearray(DATA)
     damaged[1000] ^= 1
     path.write_bytes(damaged)
-    fds = len(os.listdir("/proc/self/fd"))
+    fds = sum(1 for _ in Path("/proc/self/fd").iterdir())
     with pytest.raises(RecordingError, match="is damaged"):
         store.open(ref.hash)
     path.unlink()
@@ -483,7 +483,7 @@ def test_open_verifies(store: FileStore, rec: Path, tmp_path: Path) -> None:
     for name in ("", "../events", "x" * 32, ref.hash.upper(), ref.hash + "\n", "/etc/passwd"):
         with pytest.raises(RecordingError, match="not the name"):
             store.open(name)
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == fds
 
 
 def test_files_directory_that_is_a_link(rec: Path, tmp_path: Path) -> None:
