@@ -238,6 +238,33 @@ static bool asleep(const struct task *t, unsigned polls)
     }
 }
 
+/* Waits until the kernel has written what it writes at a task's end: the task is
+ * reaped, or (a thread-group leader before its threads) a zombie. */
+static int wait_dying(struct recorder *r, struct task *t)
+{
+    for (;;) {
+        int status, rc = wait_for(t->tid, WNOHANG, &status);
+        char state;
+
+        if (rc == -ECHILD) {
+            t->state = RUN_BLOCKED;
+            return 0;
+        }
+        if (rc < 0)
+            return rc;
+        if (rc > 0) {
+            note_status(r, rc, status);
+            return 0;
+        }
+        state = task_state_letter(t->tid);
+        if (state == 'Z' || state == 'X' || !state) {
+            t->state = RUN_BLOCKED;
+            return 0;
+        }
+        sched_yield();
+    }
+}
+
 /* Waits for a resumed task: until it stops, or (when its call may sleep) until it
  * sleeps while another could run. */
 static int wait_resumed(struct recorder *r, struct task *t)
@@ -264,6 +291,8 @@ static int wait_resumed(struct recorder *r, struct task *t)
         note_status(r, rc, status);
         return 0;
     }
+    if (t->dying)
+        return wait_dying(r, t);
     for (;;) {
         if (!others_ready(r, t)) {
             if ((rc = collect(r, true)) == -ECHILD) {
@@ -319,6 +348,9 @@ static struct task *pick(struct recorder *r)
     struct task *t = r->current;
     unsigned first;
 
+    /* What the kernel writes at a task's end has been logged: it must happen now. */
+    if (t && t->dying && t->state == RUN_STOPPED)
+        return t;
     if (t && runnable(t) && !r->rotate) {
         if (r->n_tasks == 1 || coarse_ns() - r->slice_start < r->slice_ns || t->in_call)
             return t;

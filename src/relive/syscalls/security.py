@@ -98,13 +98,13 @@ _LANDLOCK: Final = (
 )
 
 _LSM: Final = (
-    # The size is a u32 that is written on success and on E2BIG alike.
+    # The size is a u32 that comes back whether there was room, or anything to tell, or not.
     call(
         "lsm_get_self_attr",
         459,
         num(),
         out(len32=2),
-        inout("u32", when=When.ON_ENOSPC),
+        inout("u32", when=When.EVEN_ON_ERROR),
         flags("none"),
     ),
     call("lsm_set_self_attr", 460, num(), in_(n=2), size(), flags("none")),

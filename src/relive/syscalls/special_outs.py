@@ -14,8 +14,6 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from relive.syscalls.table import by_name
-
 Read = Callable[[int, int], bytes]
 """``read(address, length)``: that many bytes of the task's memory; OSError if unmapped."""
 Block = tuple[int, int]
@@ -139,18 +137,16 @@ def _ioctl(args: Sequence[int], result: int, read: Read) -> list[Block]:
     return []
 
 
+# By number, so that the recorder need not load the table as it starts.
 _RULES: Final[dict[int, _Rule]] = {
-    by_name[name].nr: rule
-    for name, rule in {
-        "mincore": _mincore,
-        "vmsplice": _vmsplice,
-        "msgrcv": _msgrcv,
-        "semctl": _semctl,
-        "name_to_handle_at": _name_to_handle_at,
-        "getxattrat": _getxattrat,
-        "clone3": _clone3,
-        "ioctl": _ioctl,
-    }.items()
+    16: _ioctl,
+    27: _mincore,
+    66: _semctl,
+    70: _msgrcv,
+    278: _vmsplice,
+    303: _name_to_handle_at,
+    435: _clone3,
+    464: _getxattrat,
 }
 
 NUMBERS: Final = frozenset(_RULES)
