@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from relive.cli.tell import tell
 from relive.errors import ReliveError, UsageError
 
 TYPE_CHECKING = False
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def complain(error: ReliveError) -> int:
     """Print an error as `relive: error: what; what to do`; returns the exit status for it."""
-    sys.stderr.write(f"relive: error: {error}\n")
+    tell(f"error: {error}")
     return error.status
 
 

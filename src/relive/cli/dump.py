@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option, whole
 from relive.cli.ranges import is_range, merge, parse_range
+from relive.cli.tell import tell
 from relive.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ the recording began, and what happened, calls as strace prints them."""
                     write(show(event))
             if recording.ended_early:
                 sys.stdout.flush()
-                sys.stderr.write(f"relive: {recording.path}: {recording.ended_early}\n")
+                tell(f"{recording.path}: {recording.ended_early}")
                 return 1 if recording.damaged else 0
         return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.progress import human
+from relive.cli.tell import tell
 from relive.cli.text import clip, command, plain, table
 from relive.errors import RecordingError
 
@@ -92,7 +93,7 @@ until then replays."""
             sys.stdout.write(json.dumps([as_json(row) for row in rows], indent=2) + "\n")
             return 0
         if not rows:
-            sys.stderr.write(f"relive: no recordings in {store.root()}\n")
+            tell(f"no recordings in {store.root()}")
             return 0
         shown = table(
             [("NAME", "DATE", "SIZE", "STATE", "COMMAND"), *(r.cells() for r in rows)], "001"

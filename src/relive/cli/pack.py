@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from relive.cli import naming, store
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.packed import SUFFIX, is_packed, showing, unpack
 from relive.cli.progress import Progress, human
+from relive.cli.tell import tell
 from relive.errors import ReliveError, UsageError
 
 
@@ -43,7 +43,7 @@ With -x unpack such a file; nothing outside the new directory is written."""
         except OSError as error:
             raise ReliveError(f"cannot pack {path}: {error.strerror}") from None
         files = "1 file" if copied == 1 else f"{copied} files"
-        sys.stderr.write(f"relive: {path} is self-contained ({files} copied)\n")
+        tell(f"{path} is self-contained ({files} copied)")
         return 0
 
     @staticmethod
@@ -60,7 +60,7 @@ With -x unpack such a file; nothing outside the new directory is written."""
             raise UsageError(f"{out} exists already", "-f replaces it") from None
         except OSError as error:
             raise ReliveError(f"cannot write {out}: {error.strerror}") from None
-        sys.stderr.write(f"relive: {out}, {human(size)}\n")
+        tell(f"{out}, {human(size)}")
         return 0
 
     @staticmethod
@@ -81,7 +81,7 @@ With -x unpack such a file; nothing outside the new directory is written."""
             unpack(file, Path(place.path))
         finally:
             place.settled()
-        sys.stderr.write(f"relive: unpacked to {place.path}\n")
+        tell(f"unpacked to {place.path}")
         return 0
 
 

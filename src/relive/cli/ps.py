@@ -10,6 +10,7 @@ from relive.cli import store
 from relive.cli.options import Arguments, Command
 from relive.cli.processes import Process, processes
 from relive.cli.progress import Progress
+from relive.cli.tell import tell
 from relive.cli.text import command, table
 
 
@@ -37,7 +38,7 @@ def read(path: Path) -> list[Process]:
         with Progress("reading", recording.n_events, unit="events") as progress:
             found = processes(recording.events(), progress)
         if recording.ended_early:
-            sys.stderr.write(f"relive: {path}: {recording.ended_early}\n")
+            tell(f"{path}: {recording.ended_early}")
     return found
 
 

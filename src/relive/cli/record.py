@@ -7,6 +7,7 @@ import sys
 
 from relive.cli import naming
 from relive.cli.options import Arguments, Command, Option
+from relive.cli.tell import tell
 from relive.errors import CannotStart, UsageError
 
 
@@ -64,13 +65,12 @@ The exit status is 69 when PROGRAM cannot be started."""
         def started() -> None:
             place.settled()
             if not quiet:
-                sys.stderr.write(f"relive: saving to {place.path}\n")
-                sys.stderr.flush()
+                tell(f"saving to {place.path}")
             if not output:
                 try:
                     naming.set_latest(place.path)
                 except OSError as error:
-                    sys.stderr.write(f"relive: warning: `latest` not set: {error.strerror}\n")
+                    tell(f"warning: `latest` not set: {error.strerror}")
 
         try:
             status = record(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option
+from relive.cli.tell import tell
 from relive.errors import UsageError
 
 LATER = "debugging a replay comes with the gdb front; `relive replay -a` runs it through"
@@ -61,10 +61,7 @@ With -a the exit status (or killing signal) is the program's."""
             stats=args.has("stats"),
         )
         if result.ended_early:
-            sys.stderr.write(
-                f"relive: the recording ends early, after {result.events} events:"
-                f" {result.ended_early}\n"
-            )
+            tell(f"the recording ends early, after {result.events} events: {result.ended_early}")
         return result.status
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from relive.cli import naming, store
 from relive.cli.options import Arguments, Command, Option
+from relive.cli.tell import tell
 from relive.errors import RecordingError, ReliveError, UsageError
 
 #: all that a recording's directory holds; anything else there is somebody's own
@@ -70,7 +70,7 @@ def drop_latest() -> None:
         try:
             link.unlink()
         except OSError as error:
-            sys.stderr.write(f"relive: warning: {link} leads nowhere: {error.strerror}\n")
+            tell(f"warning: {link} leads nowhere: {error.strerror}")
 
 
 def prune(parents: set[Path]) -> None:
