@@ -90,6 +90,20 @@ def test_a_reader_that_leaves(make: Make) -> None:
     assert "BrokenPipe" not in result.stderr
 
 
+def test_a_full_stdout(make: Make) -> None:
+    make()
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "relive", "dump", "-r", "echo-0"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    message = "relive: error: cannot write to stdout: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, message)
+
+
 def test_what_recording_does_not_import() -> None:
     """Each of these costs milliseconds of every recording."""
     code = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from relive.cli.tell import tell
+from relive.cli.tell import drop_stdout, flush, put, tell
 from relive.errors import ReliveError, UsageError
 
 TYPE_CHECKING = False
@@ -85,15 +85,14 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return run(argv)
         finally:
-            sys.stdout.flush()
+            flush()
     except ReliveError as error:
         return complain(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output left (`relive dump | head`).  Python would
-        # complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # The reader of our output left (`relive dump | head`).
+        drop_stdout()
         return 141
 
 
@@ -111,12 +110,12 @@ def run(argv: list[str]) -> int:
         if len(argv) > 1 and argv[1] in COMMANDS:
             argv = [argv[1], "--help"]
         else:
-            sys.stdout.write(overview())
+            put(overview())
             return 0
     if argv[0] in ("--version", "-V"):
         from relive import __version__
 
-        sys.stdout.write(f"relive {__version__}\n")
+        put(f"relive {__version__}\n")
         return 0
     name, rest = choose(argv)
     return load(name).main(rest)

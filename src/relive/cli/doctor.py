@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from relive.cli.options import Arguments, Command, Option
+from relive.cli.tell import flush, put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,25 +28,25 @@ found, what relive does with it, and what to do to get more.  The exit status is
 
         if args.has("list"):
             for probe in probes():
-                sys.stdout.write(f"{probe.name:<22} {probe.use}\n")
+                put(f"{probe.name:<22} {probe.use}\n")
             return 0
         found: list[tuple[Probe, Finding]] = []
         as_json = args.has("json")
         if not as_json:
-            sys.stdout.write(f"relive {__version__}\n")
+            put(f"relive {__version__}\n")
         for probe in probes():
             finding = examine(probe)
             found.append((probe, finding))
             if not as_json:
-                sys.stdout.write(line(probe, finding))
-                sys.stdout.flush()
+                put(line(probe, finding))
+                flush()
         missing = [probe.name for probe, finding in found if fatal(probe, finding)]
         if as_json:
             self.as_json(found)
         elif missing:
-            sys.stdout.write(f"relive cannot work here: {', '.join(missing)}\n")
+            put(f"relive cannot work here: {', '.join(missing)}\n")
         else:
-            sys.stdout.write("relive can record and replay here\n")
+            put("relive can record and replay here\n")
         return 1 if missing else 0
 
     @staticmethod
@@ -66,7 +65,7 @@ found, what relive does with it, and what to do to get more.  The exit status is
             }
             for probe, finding in found
         ]
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        put(json.dumps(rows, indent=2) + "\n")
 
 
 def fatal(probe: Probe, finding: Finding) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option, whole
 from relive.cli.ranges import is_range, merge, parse_range
-from relive.cli.tell import tell
+from relive.cli.tell import flush, put, tell
 from relive.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,12 +47,12 @@ the recording began, and what happened, calls as strace prints them."""
 
         with Recording(store.find(name)) as recording:
             ranges = [parse_range(text, recording.n_events) for text in operands]
-            write = sys.stdout.write
+            write = put
             for event in select(recording, merge(ranges), bool(operands)):
                 if wanted(event):
                     write(show(event))
             if recording.ended_early:
-                sys.stdout.flush()
+                flush()
                 tell(f"{recording.path}: {recording.ended_early}")
                 return 1 if recording.damaged else 0
         return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.progress import human
-from relive.cli.tell import tell
+from relive.cli.tell import put, tell
 from relive.cli.text import clip, command, plain, table
 from relive.errors import RecordingError
 
@@ -86,11 +86,11 @@ until then replays."""
         if args.has("reverse"):
             paths.reverse()
         if args.has("names"):
-            sys.stdout.write("".join(plain(path.name) + "\n" for path in paths))
+            put("".join(plain(path.name) + "\n" for path in paths))
             return 0
         rows = [Row(path) for path in paths]
         if args.has("json"):
-            sys.stdout.write(json.dumps([as_json(row) for row in rows], indent=2) + "\n")
+            put(json.dumps([as_json(row) for row in rows], indent=2) + "\n")
             return 0
         if not rows:
             tell(f"no recordings in {store.root()}")
@@ -98,10 +98,10 @@ until then replays."""
         shown = table(
             [("NAME", "DATE", "SIZE", "STATE", "COMMAND"), *(r.cells() for r in rows)], "001"
         )
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             width = os.get_terminal_size(1).columns
             shown = "".join(clip(line, width) + "\n" for line in shown.splitlines())
-        sys.stdout.write(shown)
+        put(shown)
         return 0
 
 

@@ -9,8 +9,7 @@ everything else the command line does before a program starts to be recorded.
 
 from __future__ import annotations
 
-import sys
-
+from relive.cli.tell import put
 from relive.errors import UsageError
 
 TYPE_CHECKING = False
@@ -122,7 +121,7 @@ class Command:
         """Parse `argv` (after the command's name) and run."""
         args = self.parse(argv)
         if args is None:
-            sys.stdout.write(self.help())
+            put(self.help())
             return 0
         return self.run(args)
 

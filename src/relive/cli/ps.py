@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from relive.cli import store
 from relive.cli.options import Arguments, Command
 from relive.cli.processes import Process, processes
 from relive.cli.progress import Progress
-from relive.cli.tell import tell
+from relive.cli.tell import put, tell
 from relive.cli.text import command, table
 
 
@@ -26,7 +25,7 @@ ended), command."""
     def run(self, args: Arguments) -> int:
         path = store.find(args.positional[0] if args.positional else None)
         rows = [row(process) for process in read(path)]
-        sys.stdout.write(table([("PID", "PPID", "EXIT", "CMD"), *rows], "111"))
+        put(table([("PID", "PPID", "EXIT", "CMD"), *rows], "111"))
         return 0
 
 

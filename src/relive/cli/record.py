@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from relive.cli import naming
 from relive.cli.options import Arguments, Command, Option
-from relive.cli.tell import tell
+from relive.cli.tell import flush, tell
 from relive.errors import CannotStart, UsageError
 
 
@@ -121,8 +120,7 @@ def leave(status: int) -> int:
     import resource
     import signal
 
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     # The program may have left a core file; ours would take its place.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if signal_number not in (signal.SIGKILL, signal.SIGSTOP):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from relive.cli import store
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.progress import Progress
+from relive.cli.tell import put
 
 
 class TraceInfo(Command):
@@ -23,7 +23,7 @@ where, how many events there are, how large it is, whether it is whole.  With
 
     def run(self, args: Arguments) -> int:
         path = store.find(args.positional[0] if args.positional else None)
-        sys.stdout.write(json.dumps(describe(path, args.has("check")), indent=2) + "\n")
+        put(json.dumps(describe(path, args.has("check")), indent=2) + "\n")
         return 0
 
 
