@@ -1,9 +1,14 @@
-"""Compile files of the C core into a shared library for ctypes, once per session."""
+"""Compile files of the C core into a shared library for ctypes, once per session.
+
+With sanitizers: set ``RELIVE_TEST_CFLAGS=-fsanitize=address,undefined``,
+``LD_PRELOAD`` to gcc's libasan.so and ``ASAN_OPTIONS=detect_leaks=0``.
+"""
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
@@ -38,6 +43,7 @@ def compile_shared(name: str, sources: list[str], *, extra: tuple[str, ...] = ()
     if name not in _made:
         target = build_directory() / f"lib{name}.so"
         paths = [str(CORE / source) for source in sources]  # an absolute path stays as it is
-        run_compiler(["-shared", "-fPIC", "-o", str(target), *extra, *paths])
+        flags = os.environ.get("RELIVE_TEST_CFLAGS", "").split()
+        run_compiler(["-shared", "-fPIC", "-o", str(target), *flags, *extra, *paths])
         _made[name] = ctypes.CDLL(str(target), use_errno=True)
     return _made[name]

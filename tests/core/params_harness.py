@@ -203,7 +203,8 @@ def child_process() -> Iterator[Child]:
     maps = [(ARENA + n * PAGE, PAGE) for n in ARENA_PAGES]
     maps += [(SCRATCH, SCRATCH_SIZE), (LARGE, LARGE_SIZE)]
     command = [str(program), *(hex(n) for pair in maps for n in pair)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE  # an empty environment: nothing preloaded may map things in there
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={}) as process:
         assert process.stdout is not None
         assert process.stdout.read(2) == b"ok"
         fd = os.open(f"/proc/{process.pid}/mem", os.O_RDWR)
