@@ -416,6 +416,7 @@ static PyObject *rec_call_over(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "I", &serial) || !(t = need_task(self, serial)))
         return NULL;
     t->in_call = t->exit_pending = t->entry_logged = t->may_sleep = false;
+    t->state = RUN_STOPPED;
     Py_RETURN_NONE;
 }
 

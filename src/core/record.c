@@ -294,7 +294,7 @@ static int wait_resumed(struct recorder *r, struct task *t)
     if (t->dying)
         return wait_dying(r, t);
     for (;;) {
-        if (!others_ready(r, t)) {
+        if (!t->settles && !others_ready(r, t)) {
             if ((rc = collect(r, true)) == -ECHILD) {
                 t->state = RUN_BLOCKED;
                 return 0;

@@ -68,6 +68,7 @@ struct task {
     /* the call under way */
     bool in_call, entry_logged, exit_pending, emulated, args_changed, exit_ready;
     bool may_sleep, vforking;
+    bool settles; /* others wait until it really sleeps: its call writes memory before that */
     struct regs regs;     /* the program's at its last call entry */
     struct regs boundary; /* ... at the last stop after which it executed nothing yet */
     const struct call_desc *desc;

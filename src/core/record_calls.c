@@ -58,25 +58,20 @@ static int refuse(struct recorder *r, struct task *t, int err, struct reason_inf
     return 0;
 }
 
-/* int $0x80 and the like use another ABI. The syscall instruction leaves rip in
- * rcx and the flags in r11 (AMD64 manual vol. 3, SYSCALL), other ways do not. */
-static bool by_other_way(const struct task *t)
-{
-    struct __ptrace_syscall_info info;
-
-    if (t->regs.r[R_RCX] == t->regs.r[R_RIP] && t->regs.r[R_R11] == t->regs.r[R_EFLAGS])
-        return false;
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, (void *)sizeof info, &info) < 0)
-        return false;
-    return info.arch != 0xc000003e; /* AUDIT_ARCH_X86_64 */
-}
-
 static uint8_t echo_of(const struct recorder *r, const struct task *t, uint64_t fd)
 {
     for (unsigned i = 0; i < r->n_echo; i++)
         if (syscall(SYS_kcmp, t->tid, getpid(), KCMP_FILE, fd, r->echo_fds[i]) == 0)
             return r->echo_bits[i];
     return 0;
+}
+
+static bool changes_while_asleep(const struct call_desc *d)
+{
+    for (unsigned i = 0; i < CALL_MAX_ARGS; i++)
+        if (d->arg[i].flags & ARGF_FUTEX_WORD)
+            return true;
+    return false;
 }
 
 /* Memory the kernel fills in is seen by other tasks while the call sleeps. */
@@ -140,6 +135,17 @@ static int leave_entry(struct task *t)
     return remote_call(t->tid, SYS_getpid, args, 1, &t->stash, &ignored);
 }
 
+/* Real-time signals queue: an instance that was pending already comes first and
+ * is another one. Of the others there is only ever one. */
+static bool raised_here(int tid, int signo)
+{
+    siginfo_t info;
+
+    if (signo < 32)
+        return true;
+    return ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code == SI_KERNEL;
+}
+
 /* The oldest stashed signal is delivered just before the call the task has
  * reached: it is raised anew, and given its own siginfo at the stop. */
 static int deliver_stashed(struct task *t, struct reason_info *ret)
@@ -164,7 +170,7 @@ static int deliver_stashed(struct task *t, struct reason_info *ret)
             t->has_status = true;
             return stash_put_back(&t->stash, &s);
         }
-        if (WSTOPSIG(status) == s.signo)
+        if (WSTOPSIG(status) == s.signo && raised_here(t->tid, s.signo))
             break;
         if ((rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
             return rc;
@@ -228,7 +234,7 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     t->in_call = true;
     t->entry_logged = t->exit_pending = t->emulated = t->redirected = t->args_changed = false;
     t->exit_ready = false;
-    t->may_sleep = false;
+    t->may_sleep = t->settles = false;
     t->echo = 0;
     buf_clear(&t->in);
     buf_clear(&t->out);
@@ -238,7 +244,7 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     nr = t->regs.r[R_ORIG_RAX];
     call_args(&t->regs, args);
     t->desc = NULL;
-    if (by_other_way(t)) {
+    if (call_by_other_way(t->tid, &t->regs)) {
         rc = call_skip(t, -ENOSYS);
         if (!rc && first_time(r->refused, CALL_MAX_NR + 1))
             *ret = (struct reason_info){WHY_REFUSED, t->serial, (int64_t)nr, 2};
@@ -268,6 +274,7 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
         return rc;
     }
     t->may_sleep = t->desc->flags & CALLF_BLOCKS;
+    t->settles = changes_while_asleep(t->desc);
     if (t->desc->flags & CALLF_RECORD_ENTRY)
         *ret = (struct reason_info){WHY_ENTRY, t->serial, (int64_t)nr, 0};
     return 0;
@@ -379,6 +386,8 @@ int call_finish(struct recorder *r, struct task *t, struct reason_info *ret)
     t->exit_pending = false;
     t->in_call = false;
     t->may_sleep = false;
+    if (e.nr == SYS_rt_sigreturn && (rc = regs_get(t->tid, &t->boundary)))
+        return rc; /* it leaves no call number behind to know the boundary by */
     if (t->desc && (t->desc->flags & CALLF_YIELDS))
         r->rotate = true;
     if (r->watch_writes && t->result > 0 && t->desc && (t->desc->flags & CALLF_WRITES_FD))

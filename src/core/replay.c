@@ -226,7 +226,8 @@ static enum rp_reason to_entry(struct replayer *p, struct rtask *t, int *ret_err
     if ((why = compare_regs(p, t, &t->regs)) != RP_NEED_CHUNK)
         return why;
     call_args(&t->regs, args);
-    t->desc = call_lookup(t->regs.r[R_ORIG_RAX], args);
+    t->desc = call_by_other_way(t->tid, &t->regs) ? NULL
+                                                  : call_lookup(t->regs.r[R_ORIG_RAX], args);
     buf_clear(&p->in);
     if (t->desc && t->regs.r[R_ORIG_RAX] != SYS_restart_syscall && (rc = params_in(t->desc, args, &t->mem, &p->in)))
         return failed(rc, ret_errno);

@@ -46,6 +46,19 @@ void call_args(const struct regs *r, uint64_t ret[6])
     ret[5] = r->r[R_R9];
 }
 
+#define AUDIT_ARCH_X86_64_VALUE 0xc000003eu
+
+int call_by_other_way(int tid, const struct regs *entry)
+{
+    struct __ptrace_syscall_info info;
+
+    if (entry->r[R_RCX] == entry->r[R_RIP] && entry->r[R_R11] == entry->r[R_EFLAGS])
+        return 0;
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, (void *)sizeof info, &info) < 0)
+        return 0;
+    return info.arch != AUDIT_ARCH_X86_64_VALUE;
+}
+
 int task_resume(int tid, int request, int sig)
 {
     return ptrace((enum __ptrace_request)request, tid, NULL, (void *)(intptr_t)sig) < 0 ? -errno : 0;

@@ -43,6 +43,10 @@ int reg_peek(int tid, enum reg which, uint64_t *ret);
 int reg_poke(int tid, enum reg which, uint64_t value);
 void call_args(const struct regs *r, uint64_t ret[6]);
 
+/* int $0x80 and the like use another ABI. The syscall instruction leaves rip in
+ * rcx and the flags in r11 (AMD64 manual vol. 3, SYSCALL), other ways do not. */
+int call_by_other_way(int tid, const struct regs *entry);
+
 /* Resumes; request is PTRACE_SYSCALL, PTRACE_SYSEMU, PTRACE_SINGLESTEP, PTRACE_CONT or PTRACE_LISTEN. */
 int task_resume(int tid, int request, int sig);
 /* waitpid that retries EINTR; returns the pid, 0 (WNOHANG) or -errno. */

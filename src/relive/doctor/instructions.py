@@ -61,8 +61,7 @@ def cpuid() -> Finding:
         return Finding(
             "no",
             f"arch_prctl(ARCH_SET_CPUID): {error.strerror}",
-            "a processor (or hypervisor) with CPUID faulting;"
-            " else replay on the kind of machine that recorded",
+            "replay on the kind of processor that recorded",
         )
     status = ending(body)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV:
@@ -105,7 +104,7 @@ def vsyscall() -> Finding:
 
 PROBES = (
     Probe("time-stamp counter", "rdtsc and rdtscp replay what was recorded", tsc),
-    Probe("cpuid faulting", "cpuid replays on another processor", cpuid),
+    Probe("cpuid faulting", "not used by this version: cpuid is left to the program", cpuid),
     Probe("rdrand and rdseed", "left to the program", rdrand),
     Probe("vdso", "clocks are read by system calls, which are recorded", vdso),
     Probe("vsyscall", "left to the program", vsyscall),

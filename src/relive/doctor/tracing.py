@@ -152,7 +152,7 @@ PROBES = (
     Probe("yama", "who may trace whom", yama),
     Probe(
         "seccomp",
-        "programs that install filters; stops only at chosen system calls",
+        "not used by this version, which stops at every system call",
         seccomp,
     ),
 )

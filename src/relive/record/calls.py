@@ -79,12 +79,54 @@ def _clone_entry(session: Session, task: Task, regs: Regs) -> None:
 
 def _exec_entry(session: Session, task: Task, regs: Regs) -> None:
     # it waits for the other threads of the process to end
+    if runs_32_bit(session, task, regs):
+        session.core.skip(task.serial, -errno.ENOEXEC)
+        session.warn("a 32-bit program was not started (ENOEXEC)")
+        return
     session.core.log_entry(task.serial)
     session.core.flag(task.serial, "may_sleep", True)
+    # what the kernel will write when it succeeds (exec_mm_release in kernel/fork.c)
+    task.at_release = lifecycle.release_writes(session, task)
+
+
+def runs_32_bit(session: Session, task: Task, regs: Regs) -> bool:
+    """Whether an exec is of an ELF file that is not 64-bit."""
+    path_at, at = regs[_RDI], f"/proc/{task.tid}/cwd"
+    if regs[_ORIG_RAX] == 322:
+        path_at = regs[_RSI]
+        if regs[_RDI] & 0xFFFFFFFF != 0xFFFFFF9C:  # AT_FDCWD
+            at = f"/proc/{task.tid}/fd/{regs[_RDI] & 0xFFFFFFFF}"
+    path = read_string(session, task, path_at)
+    if path.startswith(b"/"):
+        at = f"/proc/{task.tid}/root"
+    try:
+        with open(os.fsencode(at) + (b"/" + path if path else b""), "rb") as f:
+            head = f.read(5)
+    except OSError:
+        return False  # it fails by itself
+    return head[:4] == b"\x7fELF" and head[4] != 2
+
+
+def read_string(session: Session, task: Task, at: int) -> bytes:
+    """A NUL-terminated string of at most a path's length; b"" when unreadable."""
+    found = b""
+    while len(found) < 4096:
+        n = 256 - (at & 255)
+        try:
+            part = session.core.read(task.serial, at, n)
+        except OSError:
+            return b""
+        found += part
+        if b"\0" in part:
+            return found[: found.index(b"\0")]
+        at += n
+    return found
 
 
 def _exit_entry(session: Session, task: Task, regs: Regs) -> None:
     session.core.log_entry(task.serial)
+    if regs[_ORIG_RAX] == 231 or len(session.tasks.users_of(task.mm)) == 1:
+        lifecycle.verify_at_end(session, task)
 
 
 def _setaffinity_entry(session: Session, task: Task, regs: Regs) -> None:
@@ -225,6 +267,9 @@ def _process_vm_writev_exit(session: Session, task: Task, regs: Regs, result: in
     session.core.emit(MEMWRITE, 0, 0, target.serial, None, None, blocks, None)
 
 
+_SYS_FALLOCATE = 285
+
+
 def _truncate_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
     """The size of a file that may be mapped shared has changed."""
     if result != 0 or not session.shared:
@@ -235,7 +280,10 @@ def _truncate_exit(session: Session, task: Task, regs: Regs, result: int) -> Non
     obj = session.shared[st.st_dev, st.st_ino]
     session.core.finish_call(task.serial)
     path = f"/proc/{task.tid}/fd/{regs[_RDI] & 0xFFFFFFFF}"
-    memory.log_shared(session, task, obj, path, 0, 0, st.st_size)
+    at = length = 0
+    if regs[_ORIG_RAX] == _SYS_FALLOCATE:  # it may punch, zero or collapse
+        at, length = regs[_RDX], st.st_size - regs[_RDX]
+    memory.log_shared(session, task, obj, path, at, length, st.st_size)
 
 
 def _other_exit(session: Session, task: Task, regs: Regs, result: int) -> None:

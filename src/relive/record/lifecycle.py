@@ -95,6 +95,10 @@ def on_clone_exit(session: Session, task: Task, result: int) -> None:
 def on_exec_event(session: Session, task: Task, former_tid: int) -> None:
     """The task has a new address space; all other threads of its process are gone."""
     core = session.core
+    caller = session.tasks.by_tid[former_tid]
+    if caller.at_release:
+        writes, caller.at_release = caller.at_release, []
+        core.emit(MEMWRITE, 0, 0, caller.serial, None, None, tuple(writes), None)
     if former_tid != task.tid:
         # the caller takes over the id of the thread-group leader, whose end is reported by nothing
         leader, task = task, session.tasks.by_tid[former_tid]
@@ -159,16 +163,25 @@ def _robust_words(session: Session, task: Task) -> list[tuple[int, bytes]]:
     return words
 
 
+def release_writes(session: Session, task: Task) -> list[tuple[int, bytes]]:
+    """What the kernel writes when the task lets go of its address space (mm_release)."""
+    writes = _robust_words(session, task)
+    if task.clear_tid and len(session.tasks.users_of(task.mm)) > 1:
+        writes.append((task.clear_tid, bytes(4)))
+    return writes
+
+
+def verify_at_end(session: Session, task: Task) -> None:
+    """A process ends at a known place: its memory can be compared on replay."""
+    if session.verify_memory:
+        log_digests(session, task)
+
+
 def on_exit_event(session: Session, task: Task) -> None:
     """The task is about to end; its memory is still there. What the kernel will
     write is logged now: nothing else runs in between."""
     core = session.core
-    writes = _robust_words(session, task)
-    last = len(session.tasks.users_of(task.mm)) == 1
-    if task.clear_tid and not last:
-        writes.append((task.clear_tid, bytes(4)))
-    if last and session.verify_memory:
-        log_digests(session, task)
+    writes = release_writes(session, task)
     if writes:
         core.emit(MEMWRITE, 0, 0, task.serial, None, None, tuple(writes), None)
     core.call_over(task.serial)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -151,6 +152,7 @@ class Session:
             "time": time.time(),
             "host": list(os.uname()),
             "cpu": self.cpu,
+            "stack_limit": resource.getrlimit(resource.RLIMIT_STACK)[0],
         }
         self.core.emit(META, 0, 0, 0, None, None, (), json.dumps(meta))
         task = self.tasks.add(tid, tid, self.tasks.new_mm(), 0)

@@ -12,6 +12,7 @@ import json
 import struct
 
 from relive import _core
+from relive.record.lifecycle import verify_at_end
 from relive.tracee.dispositions import CAUGHT, FATAL, disposition
 
 TYPE_CHECKING = False
@@ -69,6 +70,7 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
         return
     if action == FATAL:
         _log(session, task, signo, flags | _FATAL)
+        verify_at_end(session, task)
     core.resume_with(task.serial, signo)
 
 

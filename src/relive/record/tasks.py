@@ -12,9 +12,8 @@ class Task:
 
     __slots__ = (
         "affinity",
-        "call",
+        "at_release",
         "clear_tid",
-        "exec_tid",
         "frame_from",
         "mm",
         "parent",
@@ -33,6 +32,7 @@ class Task:
         self.parent = parent
         self.clear_tid = 0
         self.robust_list = 0
+        self.at_release: list[tuple[int, bytes]] = []
         self.affinity: bytes | None = None
         self.frame_from = 0  # stack pointer before the signal frame being made
         self.tsc_faults = False  # the program asked for PR_TSC_SIGSEGV itself

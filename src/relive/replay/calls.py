@@ -81,6 +81,25 @@ def _exec(session: Session, task: Task, regs: Regs, result: int, extra: dict[str
     memory.build_image(session, task, image)
 
 
+_RLIMIT_STACK = 3
+
+
+def _set_limit(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
+    """The stack's limit decides how far it grows; no other limit matters to a replay."""
+    if regs[_ORIG_RAX] == 160:  # setrlimit
+        resource_number, new, pid = regs[_RDI], regs[_RSI], 0
+    else:
+        pid, resource_number, new = regs[_RDI] & 0xFFFFFFFF, regs[_RSI], regs[_RDX]
+    target = task
+    if pid and pid != task.was_tgid:
+        found = [t for t in session.tasks.values() if t.was_tid == pid]
+        if not found:
+            return
+        target = found[0]
+    if resource_number & 0xFFFFFFFF == _RLIMIT_STACK and new:
+        session.limit_stack(target, session.read_u64(task, new))
+
+
 def _nothing(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
     """The work is done by another event (TASK_NEW, REGS)."""
 
@@ -100,6 +119,8 @@ HANDLERS: dict[int, Handler] = {
     59: _exec,
     60: _nothing,  # exit
     67: _shmdt,
+    160: _set_limit,
+    302: _set_limit,  # prlimit64
     158: _nothing,  # arch_prctl
     231: _nothing,  # exit_group
     322: _exec,  # execveat

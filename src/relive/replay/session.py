@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,6 +57,18 @@ class Session:
     def write(self, task: Task, address: int, data: bytes) -> None:
         """Raises OSError."""
         os.pwrite(self.core.mem_fd(task.serial), data, address)
+
+    def read_u64(self, task: Task, address: int) -> int:
+        """Raises OSError."""
+        return int.from_bytes(os.pread(self.core.mem_fd(task.serial), 8, address), "little")
+
+    def limit_stack(self, task: Task, soft: int) -> None:
+        """The replayed process's stack may grow as far as the recorded one's."""
+        _, hard = resource.prlimit(task.tgid, resource.RLIMIT_STACK)
+        wanted = resource.RLIM_INFINITY if soft == 2**64 - 1 else soft
+        if hard != resource.RLIM_INFINITY and (wanted == resource.RLIM_INFINITY or wanted > hard):
+            wanted = hard  # an ordinary user can't have more
+        resource.prlimit(task.tgid, resource.RLIMIT_STACK, (wanted, hard))
 
     def store_fd(self, name: str) -> int:
         """A descriptor of a stored file, verified; it stays open."""
@@ -154,6 +167,9 @@ class Session:
             self.tasks[serial] = task
             self.core.add_task(serial, tid)
             self.core.begin_call(serial, 59)
+            limit = self.recording.meta.get("stack_limit")
+            if isinstance(limit, int):
+                self.limit_stack(task, limit & (2**64 - 1))
             return
         task = tasks.create(self, self.tasks[extra["parent"]], serial, extra)
         self.tasks[serial] = task

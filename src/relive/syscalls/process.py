@@ -160,8 +160,8 @@ _IDENTITY: Final = (
 
 _LIMITS: Final = (
     call("getrlimit", 97, one_of("rlimit"), out("rlimit")),
-    call("setrlimit", 160, one_of("rlimit"), in_("rlimit")),
-    call("prlimit64", 302, pid(), one_of("rlimit"), in_("rlimit"), out("rlimit")),
+    call("setrlimit", 160, one_of("rlimit"), in_("rlimit"), replay=True),
+    call("prlimit64", 302, pid(), one_of("rlimit"), in_("rlimit"), out("rlimit"), replay=True),
     call("getrusage", 98, one_of("rusage_who"), out("rusage")),
     call("getpriority", 140, one_of("prio"), pid()),
     call("setpriority", 141, one_of("prio"), pid(), num()),
