@@ -20,14 +20,14 @@ def system() -> Finding:
 
 
 def parts() -> Finding:
-    package = Path(__file__).resolve().parent.parent
-    agent = package / "relive-agent"
     try:
         from importlib import import_module
 
-        import_module("relive._core")
+        core = import_module("relive._core")
     except ImportError as error:
         return Finding("no", f"the C core does not load: {error}", "install relive again")
+    package = Path(core.__file__ or "").parent
+    agent = package / "relive-agent"
     if not os.access(agent, os.X_OK):
         return Finding(
             "no",
