@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from .building import build_directory, oracle, program
 
 PROGRAMS = ("files", "process", "waiting", "network")
 PROCESS_VM_WRITEV = 311
+TIME_LIMIT = 40.0
+"""Seconds for one program."""
 
 
 @dataclass
@@ -84,6 +87,8 @@ def watch(command: Sequence[str | Path]) -> Seen:
     ) as process:
         assert process.stdin is not None
         seen = Seen()
+        too_long = threading.Timer(TIME_LIMIT, process.kill)
+        too_long.start()
         try:
             with open(report, encoding="ascii") as lines:
                 for line in lines:
@@ -99,6 +104,7 @@ def watch(command: Sequence[str | Path]) -> Seen:
                     else:
                         seen.status = int(line.split()[1])
         finally:
+            too_long.cancel()
             process.kill()
     return seen
 

@@ -12,10 +12,12 @@ from .building import compile_and_run
 # Headers of the kernel and of the C library define some structures twice: one program a group.
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "terminals": (
-        "#include <asm/termbits.h>\n#include <asm/ioctls.h>\n#include <linux/serial.h>\n"
-        "#include <linux/vt.h>\n#include <linux/rtc.h>\n#include <linux/hdreg.h>\n"
-        "struct winsize { unsigned short a, b, c, d; };\n"
-        "struct termio { unsigned short a, b, c, d; unsigned char line, cc[8]; };\n",
+        (
+            "#include <asm/termbits.h>\n#include <asm/ioctls.h>\n#include <linux/serial.h>\n"
+            "#include <linux/vt.h>\n#include <linux/rtc.h>\n#include <linux/hdreg.h>\n"
+            "struct winsize { unsigned short a, b, c, d; };\n"
+            "struct termio { unsigned short a, b, c, d; unsigned char line, cc[8]; };\n"
+        ),
         {
             "termios": "struct termios",
             "termios2": "struct termios2",
@@ -30,11 +32,13 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "files": (
-        "#include <asm/stat.h>\n#include <asm/statfs.h>\n#include <linux/stat.h>\n"
-        "#include <linux/fs.h>\n#include <linux/quota.h>\n#include <linux/dqblk_xfs.h>\n"
-        "#include <linux/falloc.h>\n#include <linux/eventpoll.h>\n#include <linux/aio_abi.h>\n"
-        "struct space_resv { short a, b; long long c, d; int e; unsigned f; int g[4]; };\n"
-        "struct ustat { int a; unsigned long b; char c[6], d[6]; };\n",
+        (
+            "#include <asm/stat.h>\n#include <asm/statfs.h>\n#include <linux/stat.h>\n"
+            "#include <linux/fs.h>\n#include <linux/quota.h>\n#include <linux/dqblk_xfs.h>\n"
+            "#include <linux/falloc.h>\n#include <linux/eventpoll.h>\n#include <linux/aio_abi.h>\n"
+            "struct space_resv { short a, b; long long c, d; int e; unsigned f; int g[4]; };\n"
+            "struct ustat { int a; unsigned long b; char c[6], d[6]; };\n"
+        ),
         {
             "stat": "struct stat",
             "statx": "struct statx",
@@ -58,8 +62,10 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         {"if_nextdqblk": "struct if_nextdqblk"},
     ),
     "time": (
-        "#include <linux/time.h>\n#include <linux/timex.h>\n#include <linux/times.h>\n"
-        "#include <linux/utime.h>\n",
+        (
+            "#include <linux/time.h>\n#include <linux/timex.h>\n#include <linux/times.h>\n"
+            "#include <linux/utime.h>\n"
+        ),
         {
             "timespec": "struct timespec",
             "timeval": "struct timeval",
@@ -75,9 +81,11 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "processes": (
-        "#include <linux/resource.h>\n#include <linux/futex.h>\n#include <linux/capability.h>\n"
-        "#include <linux/utsname.h>\n#include <linux/sysinfo.h>\n#include <linux/seccomp.h>\n"
-        "#include <linux/filter.h>\n#include <linux/landlock.h>\n",
+        (
+            "#include <linux/resource.h>\n#include <linux/futex.h>\n#include <linux/capability.h>\n"
+            "#include <linux/utsname.h>\n#include <linux/sysinfo.h>\n#include <linux/seccomp.h>\n"
+            "#include <linux/filter.h>\n#include <linux/landlock.h>\n"
+        ),
         {
             "rusage": "struct rusage",
             "rlimit": "struct rlimit",
@@ -93,8 +101,10 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "signals": (
-        "#include <asm/siginfo.h>\n#include <linux/signal.h>\n"
-        "struct sa { void *handler; unsigned long flags; void *restorer; unsigned long mask; };\n",
+        (
+            "#include <asm/siginfo.h>\n#include <linux/signal.h>\n"
+            "struct sa { void *handler; unsigned long flags; void *restorer; unsigned long mask; };\n"
+        ),
         {
             "siginfo": "siginfo_t",
             "sigaltstack": "stack_t",
@@ -103,10 +113,12 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "ipc": (
-        "#include <linux/types.h>\n#include <linux/ipc.h>\n#include <asm/msgbuf.h>\n"
-        "#include <asm/sembuf.h>\n#include <asm/shmbuf.h>\n#include <linux/mqueue.h>\n"
-        "#define msqid_ds msqid_old\n#define semid_ds semid_old\n#define shmid_ds shmid_old\n"
-        "#include <linux/msg.h>\n#include <linux/sem.h>\n#include <linux/shm.h>\n",
+        (
+            "#include <linux/types.h>\n#include <linux/ipc.h>\n#include <asm/msgbuf.h>\n"
+            "#include <asm/sembuf.h>\n#include <asm/shmbuf.h>\n#include <linux/mqueue.h>\n"
+            "#define msqid_ds msqid_old\n#define semid_ds semid_old\n#define shmid_ds shmid_old\n"
+            "#include <linux/msg.h>\n#include <linux/sem.h>\n#include <linux/shm.h>\n"
+        ),
         {
             "semid_ds": "struct semid64_ds",
             "msqid_ds": "struct msqid64_ds",
@@ -120,8 +132,10 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "network": (
-        "#include <sys/socket.h>\n#include <net/if.h>\n#include <net/if_arp.h>\n"
-        "#include <net/route.h>\n#include <sys/uio.h>\n#include <poll.h>\n#include <fcntl.h>\n",
+        (
+            "#include <sys/socket.h>\n#include <net/if.h>\n#include <net/if_arp.h>\n"
+            "#include <net/route.h>\n#include <sys/uio.h>\n#include <poll.h>\n#include <fcntl.h>\n"
+        ),
         {
             "ifreq": "struct ifreq",
             "ifconf": "struct ifconf",

@@ -18,11 +18,18 @@ static void handler(int sig)
     (void)sig;
 }
 
-static void alarm_soon(void)
+/* Interrupts a call that sleeps. The alarm repeats: the first one may come too early. */
+static void alarms(int on)
 {
-    uint64_t in_5_ms[4] = {0, 0, 0, 5000};
-    CALL(setitimer, 0, in_5_ms, room(64));
+    uint64_t every_20_ms[4] = {0, on ? 20000 : 0, 0, on ? 5000 : 0};
+    CALL(setitimer, 0, every_20_ms, room(64));
 }
+#define INTERRUPTED(...)   \
+    do {                   \
+        alarms(1);         \
+        CALL(__VA_ARGS__); \
+        alarms(0);         \
+    } while (0)
 
 static void clocks(void)
 {
@@ -39,15 +46,11 @@ static void clocks(void)
     uint64_t one_ms[2] = {0, 1000000}, second[2] = {1, 0};
     CALL(nanosleep, one_ms, room(64));
     CALL(clock_nanosleep, 1, 0, one_ms, room(64));
-    alarm_soon();
-    CALL(nanosleep, second, room(64));
-    alarm_soon();
-    CALL(clock_nanosleep, 1, 0, second, room(64));
+    INTERRUPTED(nanosleep, second, room(64));
+    INTERRUPTED(clock_nanosleep, 1, 0, second, room(64));
     uint64_t far[2] = {1ull << 40, 0};
-    alarm_soon();
-    CALL(clock_nanosleep, 1, 1, far, room(64));
-    alarm_soon();
-    CALL(pause);
+    INTERRUPTED(clock_nanosleep, 1, 1, far, room(64));
+    INTERRUPTED(pause);
     CALL(alarm, 0);
     int *id = room(64);
     struct sigevent ev = {.sigev_notify = SIGEV_NONE};
@@ -75,10 +78,8 @@ static void polling(void)
     CALL(ppoll, with(fds, sizeof fds), 2, with(second, 16), &mask, 8);
     struct pollfd idle = {ends[1], POLLIN, -1};
     CALL(poll, with(&idle, sizeof idle), 1, 1);
-    alarm_soon();
-    CALL(poll, with(&idle, sizeof idle), 1, 1000);
-    alarm_soon();
-    CALL(ppoll, with(&idle, sizeof idle), 1, with(second, 16), &mask, 8);
+    INTERRUPTED(poll, with(&idle, sizeof idle), 1, 1000);
+    INTERRUPTED(ppoll, with(&idle, sizeof idle), 1, with(second, 16), &mask, 8);
     fd_set set;
     FD_ZERO(&set);
     FD_SET(ends[0], &set);
@@ -90,8 +91,7 @@ static void polling(void)
          with(second, 16), &pack);
     FD_ZERO(&set);
     CALL(select, 0, NULL, NULL, NULL, with(&(uint64_t[2]){0, 1000}, 16));
-    alarm_soon();
-    CALL(pselect6, 0, NULL, NULL, NULL, with(second, 16), NULL);
+    INTERRUPTED(pselect6, 0, NULL, NULL, NULL, with(second, 16), NULL);
 
     int e = (int)CALL(epoll_create1, 0);
     CALL(epoll_create, 1);
