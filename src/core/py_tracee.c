@@ -1,4 +1,5 @@
 /* Primitives on one stopped task, for the Python handlers. */
+#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -216,6 +217,28 @@ static PyObject *py_digest_memory(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(d);
 }
 
+/* xsavec_layout(mask) -> (bytes of the compacted area, components supported): Intel
+ * SDM vol. 1, 13.4.3 and CPUID leaf 0DH. */
+static PyObject *py_xsavec_layout(PyObject *self, PyObject *args)
+{
+    unsigned mask, a, b, c, d, supported, size = 576;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "I", &mask))
+        return NULL;
+    __cpuid_count(0xd, 0, supported, b, c, d);
+    supported &= mask;
+    for (unsigned i = 2; i < 32; i++) {
+        if (!(supported & (1u << i)))
+            continue;
+        __cpuid_count(0xd, i, a, b, c, d);
+        if (c & 2)
+            size = (size + 63) & ~63u;
+        size += a;
+    }
+    return Py_BuildValue("II", (size + 7) & ~7u, supported);
+}
+
 PyMethodDef tracee_methods[] = {
     {"getregs", py_getregs, METH_VARARGS, "getregs(tid) -> 27 registers in user_regs_struct order"},
     {"setregs", py_setregs, METH_VARARGS, "setregs(tid, registers)"},
@@ -227,6 +250,8 @@ PyMethodDef tracee_methods[] = {
     {"siginfo", py_siginfo, METH_VARARGS, "siginfo(tid) -> bytes of siginfo_t"},
     {"peek", py_peek, METH_VARARGS, "peek(tid, address) -> word, also of unreadable pages"},
     {"poke", py_poke, METH_VARARGS, "poke(tid, address, word), also in read-only pages"},
+    {"xsavec_layout", py_xsavec_layout, METH_VARARGS,
+     "xsavec_layout(mask) -> (bytes, components supported)"},
     {"digest64", py_digest, METH_VARARGS, "digest64(bytes, seed=0)"},
     {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(fd, start, length, seed=0)"},
     {NULL, NULL, 0, NULL},

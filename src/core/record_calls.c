@@ -335,7 +335,9 @@ int call_ended(struct recorder *r, struct task *t, struct reason_info *ret)
         struct regs back = t->regs;
 
         rc = params_redirect_finish(t->desc, &t->redirect, t->result, &t->mem, &t->out);
-        if (rc)
+        if (rc == -EFAULT)
+            t->result = -EFAULT; /* another task unmapped the buffer meanwhile */
+        else if (rc)
             return rc;
         back.r[R_RAX] = (uint64_t)t->result;
         if ((rc = regs_set(t->tid, &back)))

@@ -263,6 +263,8 @@ static enum rp_reason call_done(struct replayer *p, struct rtask *t, int *ret_er
     uint64_t args[6];
     int rc;
 
+    if ((why = apply_out(p, t, ret_errno)) != RP_NEED_CHUNK)
+        return why;
     if ((e->flags & (EVF_ECHO_OUT | EVF_ECHO_ERR)) && t->desc && e->result > 0) {
         int fd = e->flags & EVF_ECHO_OUT ? p->out_fd : p->err_fd;
 
@@ -270,8 +272,6 @@ static enum rp_reason call_done(struct replayer *p, struct rtask *t, int *ret_er
         if (fd >= 0 && (rc = params_echo(t->desc, args, e->result, &t->mem, fd)))
             return failed(rc, ret_errno);
     }
-    if ((why = apply_out(p, t, ret_errno)) != RP_NEED_CHUNK)
-        return why;
     if ((rc = reg_poke(t->tid, R_RAX, (uint64_t)e->result)))
         return failed(rc, ret_errno);
     t->restart = is_restart(e->result) ? e->result : 0;

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 from relive import _core
+from relive.record.neutralise import neutralise
 from relive.tracee.maps import PROT_WRITE, Mapping, read_maps
 
 TYPE_CHECKING = False
@@ -133,7 +134,7 @@ def prepare(session: Session, task: Task) -> tuple[dict[str, object], list[tuple
     sp = regs[_RSP]
     _hide_vdso(session, task, sp)
     maps: list[list[object]] = []
-    regions: list[tuple[int, int]] = []
+    regions = neutralise(session, task, read_maps(tid), regs[_RIP])
     for m in read_maps(tid):
         if m.name in _KERNEL_NAMES:
             if m.name != "[vsyscall]":
