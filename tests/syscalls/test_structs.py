@@ -103,7 +103,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "signals": (
         (
             "#include <asm/siginfo.h>\n#include <linux/signal.h>\n"
-            "struct sa { void *handler; unsigned long flags; void *restorer; unsigned long mask; };\n"
+            "struct sa { void *handler; unsigned long flags; void *restorer; long mask; };\n"
         ),
         {
             "siginfo": "siginfo_t",
