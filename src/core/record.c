@@ -351,6 +351,9 @@ static struct task *pick(struct recorder *r)
     /* What the kernel writes at a task's end has been logged: it must happen now. */
     if (t && t->dying && t->state == RUN_STOPPED)
         return t;
+    /* It has run until a stop: what it ran comes before what others will run. */
+    if (t && t->has_status && t->state == RUN_RUNNING)
+        return t;
     if (t && runnable(t) && !r->rotate) {
         if (r->n_tasks == 1 || coarse_ns() - r->slice_start < r->slice_ns || t->in_call)
             return t;
