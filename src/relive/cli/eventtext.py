@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from relive.arch import x86_64
+from relive.cli import calltext
+from relive.cli.calltext import signal_name
 from relive.cli.text import plain
 from relive.syscalls.table import name_of
 from relive.trace import kinds
@@ -28,7 +29,7 @@ MOST = 400
 
 def describe(event: Event, *, wide: bool = False) -> str:
     """The event in one line.  wide: nothing is cut short."""
-    text = DESCRIBE[event.kind](event)
+    text = call(event, wide=wide) if event.kind in CALLS else DESCRIBE[event.kind](event)
     return text if wide or len(text) <= MOST else text[: MOST - 1] + "…"
 
 
@@ -36,14 +37,6 @@ def arguments(event: Event) -> tuple[int, ...] | None:
     """The six argument registers at the entry of a call, when the event has registers."""
     regs = event.regs
     return None if regs is None else tuple(regs[i] for i in ARGUMENTS)
-
-
-def signal_name(number: int) -> str:
-    """SIGCHLD, SIGRT_3."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIGRT_{number - 32}" if number > 32 else f"signal {number}"
 
 
 def error_name(number: int) -> str:
@@ -69,11 +62,15 @@ def result(value: int | None) -> str:
     return hex(value & (1 << 64) - 1) if value < 0 or value > 0xFFFFFFFF else str(value)
 
 
-def call(event: Event) -> str:
+def call(event: Event, *, wide: bool = False) -> str:
     """A call, or the half of one."""
     name = name_of(event.nr)
-    args = arguments(event)
-    shown = "" if args is None else ", ".join(hex(arg) if arg > 9 else str(arg) for arg in args)
+    values = arguments(event)
+    shown = "..."
+    if values is not None:
+        shown = calltext.arguments(
+            event.nr, values, event.in_items or (), event.out_items, wide=wide
+        )
     if event.kind is Kind.ENTRY:
         return f"{name}({shown} <unfinished ...>"
     if event.kind is Kind.EXIT:
@@ -146,9 +143,6 @@ def as_extra(event: Event) -> str:
 DESCRIBE: dict[Kind, Callable[[Event], str]] = {
     Kind.META: as_extra,
     Kind.TASK_NEW: task_new,
-    Kind.SYSCALL: call,
-    Kind.ENTRY: call,
-    Kind.EXIT: call,
     Kind.SIGNAL: signal_,
     Kind.REGS: regs,
     Kind.TRAP: trap,
