@@ -130,7 +130,8 @@ def test_dump_everything(relive: Relive, make: Make) -> None:
     assert lines[5].endswith("<unfinished ...>")
     assert "--- SIGSEGV {" in lines[6]
     assert lines[7].endswith("+++ killed by SIGSEGV +++")
-    assert lines[8].endswith("<... wait4 resumed>) = -1 ERESTARTSYS")
+    assert "<... wait4 resumed> 101, " in lines[8]
+    assert lines[8].endswith(" = ? ERESTARTSYS")
     assert lines[9].endswith("1.500 ... rdtsc at 0x402000 = 0x4d")
     assert lines[10].endswith("40 bytes at 0x7000")
     assert lines[11].endswith("+++ exited with 3 +++")
@@ -182,6 +183,15 @@ def test_dump_mistakes(relive: Relive, make: Make, arguments: list[str], message
     assert message in result.stderr
 
 
+def test_dump_from_the_middle_of_a_call(relive: Relive, make: Make) -> None:
+    make()
+    text = relive("dump", "echo-0", "8", check=True).stdout
+    assert "<... wait4 resumed>) = ? ERESTARTSYS" in text
+    # The beginning is known though it is not shown.
+    text = relive("dump", "echo-0", "4-8", "--kind", "exit", check=True).stdout
+    assert "<... wait4 resumed> 101, " in text
+
+
 def test_dump_of_the_latest(relive: Relive, make: Make) -> None:
     from relive.cli import naming
 
@@ -224,9 +234,10 @@ def test_dump_of_damage(relive: Relive, make: Make) -> None:
 
 
 def test_every_event_has_a_line() -> None:
-    from relive.cli.eventtext import as_json, describe, sections
+    from relive.cli.eventtext import Describer, as_json, sections
 
+    describer = Describer()
     for event in sample_events():
-        assert "\n" not in describe(event)
+        assert "\n" not in describer.describe(event)
         json.dumps(as_json(event))
         sections(event)

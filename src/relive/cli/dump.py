@@ -14,6 +14,7 @@ from relive.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from relive.cli.eventtext import Describer
     from relive.trace.events import Event
     from relive.trace.reader import Recording
 
@@ -41,16 +42,20 @@ the recording began, and what happened, calls as strace prints them."""
         if operands and (not is_range(operands[0]) or store.known(operands[0])):
             name = operands.pop(0)
         wanted = chosen(args)
-        show = shower(args)
 
+        from relive.cli.eventtext import Describer
         from relive.trace.reader import Recording
+
+        describer = Describer(wide=args.has("wide"))
+        show = shower(args, describer)
 
         with Recording(store.find(name)) as recording:
             ranges = [parse_range(text, recording.n_events) for text in operands]
-            write = put
             for event in select(recording, merge(ranges), bool(operands)):
                 if wanted(event):
-                    write(show(event))
+                    put(show(event))
+                else:
+                    describer.see(event)
             if recording.ended_early:
                 flush()
                 tell(f"{recording.path}: {recording.ended_early}")
@@ -76,6 +81,7 @@ def select(recording: Recording, ranges: list[tuple[int, int]], limited: bool) -
 
 def chosen(args: Arguments) -> Callable[[Event], bool]:
     """What the filters let through."""
+    from relive.cli.eventtext import CALLS
     from relive.syscalls.table import by_name
     from relive.trace.kinds import Kind
 
@@ -92,12 +98,12 @@ def chosen(args: Arguments) -> Callable[[Event], bool]:
             raise UsageError(f"no kind of event is called '{name}'", f"there are {names}")
         kinds.add(Kind[name.upper()])
     if calls and not kinds:
-        kinds = {Kind.SYSCALL, Kind.ENTRY, Kind.EXIT}
+        kinds = set(CALLS)
 
     def wanted(event: Event) -> bool:
         return (
             (not tasks or event.task in tasks)
-            and (not calls or event.nr in calls)
+            and (not calls or (event.nr in calls and event.kind in CALLS))
             and (not kinds or event.kind in kinds)
         )
 
@@ -109,18 +115,18 @@ def split(values: list[str]) -> list[str]:
     return [name for value in values for name in value.split(",") if name]
 
 
-def shower(args: Arguments) -> Callable[[Event], str]:
+def shower(args: Arguments, describer: Describer) -> Callable[[Event], str]:
     """What prints an event."""
-    from relive.cli.eventtext import as_json, describe, sections
+    from relive.cli.eventtext import as_json, sections
 
     if args.has("json"):
         return lambda event: json.dumps(as_json(event)) + "\n"
-    wide, raw = args.has("wide"), args.has("raw")
+    raw = args.has("raw")
 
     def show(event: Event) -> str:
         seconds, thousandths = divmod(event.time_ms, 1000)
-        text = describe(event, wide=wide)
-        line = f"{event.number:>8} {event.task:>4} {seconds:>5}.{thousandths:03} {text}\n"
+        when = f"{seconds:>5}.{thousandths:03}"
+        line = f"{event.number:>8} {event.task:>4} {when} {describer.describe(event)}\n"
         return line + sections(event) if raw else line
 
     return show

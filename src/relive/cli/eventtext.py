@@ -7,9 +7,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from relive.arch import x86_64
-from relive.cli import calltext
-from relive.cli.calltext import signal_name
 from relive.cli.text import plain
+from relive.syscalls.format import format_call
+from relive.syscalls.names import signal_name
 from relive.syscalls.table import name_of
 from relive.trace import kinds
 from relive.trace.kinds import Kind, Trap
@@ -27,55 +27,58 @@ CALLS = (Kind.SYSCALL, Kind.ENTRY, Kind.EXIT)
 MOST = 400
 
 
-def describe(event: Event, *, wide: bool = False) -> str:
-    """The event in one line.  wide: nothing is cut short."""
-    text = call(event, wide=wide) if event.kind in CALLS else DESCRIBE[event.kind](event)
-    return text if wide or len(text) <= MOST else text[: MOST - 1] + "…"
+class Describer:
+    """Events as lines, one after the other: it remembers the calls that have begun.
+
+    wide: nothing is cut short.
+    """
+
+    def __init__(self, *, wide: bool = False) -> None:
+        self.wide = wide
+        self._begun: dict[int, Event] = {}  # by task
+
+    def see(self, event: Event) -> None:
+        """An event that is not to be shown goes by."""
+        if event.kind is Kind.ENTRY:
+            self._begun[event.task] = event
+        elif event.kind is Kind.EXIT:
+            self._begun.pop(event.task, None)
+
+    def describe(self, event: Event) -> str:
+        """The event in one line."""
+        text = self._call(event) if event.kind in CALLS else DESCRIBE[event.kind](event)
+        self.see(event)
+        return text if self.wide or len(text) <= MOST else text[: MOST - 1] + "…"
+
+    def _call(self, event: Event) -> str:
+        """A call, or the half of one."""
+        if event.kind is not Kind.EXIT:
+            whole = formatted(event, event)
+            if event.kind is Kind.SYSCALL:
+                return whole
+            return f"{whole.rpartition(') = ')[0]} <unfinished ...>"
+        name = name_of(event.nr)
+        entry = self._begun.get(event.task)
+        if entry is None or entry.nr != event.nr:
+            return f"<... {name} resumed>) = {formatted(event, event).rpartition(') = ')[2]}"
+        return f"<... {name} resumed> {formatted(entry, event).partition('(')[2]}"
+
+
+def formatted(entry: Event, end: Event) -> str:
+    """A call as strace prints it, from the event of its entry and that of its end."""
+    return format_call(
+        entry.nr,
+        arguments(entry) or (),
+        None if end.kind is Kind.ENTRY else end.result,
+        entry.in_items,
+        end.out_items,
+    )
 
 
 def arguments(event: Event) -> tuple[int, ...] | None:
     """The six argument registers at the entry of a call, when the event has registers."""
     regs = event.regs
     return None if regs is None else tuple(regs[i] for i in ARGUMENTS)
-
-
-def error_name(number: int) -> str:
-    """ENOENT; the kernel's own ERESTART* too (<linux/errno.h>)."""
-    from errno import errorcode
-
-    own = {
-        512: "ERESTARTSYS",
-        513: "ERESTARTNOINTR",
-        514: "ERESTARTNOHAND",
-        516: "ERESTART_RESTARTBLOCK",
-    }
-    return errorcode.get(number) or own.get(number) or f"errno {number}"
-
-
-def result(value: int | None) -> str:
-    """A call's result: `3`, `-1 ENOENT (No such file or directory)`, `0x7f...`."""
-    if value is None:
-        return "?"
-    if -4096 < value < 0:
-        meaning = "" if value < -511 else f" ({os.strerror(-value)})"
-        return f"-1 {error_name(-value)}{meaning}"
-    return hex(value & (1 << 64) - 1) if value < 0 or value > 0xFFFFFFFF else str(value)
-
-
-def call(event: Event, *, wide: bool = False) -> str:
-    """A call, or the half of one."""
-    name = name_of(event.nr)
-    values = arguments(event)
-    shown = "..."
-    if values is not None:
-        shown = calltext.arguments(
-            event.nr, values, event.in_items or (), event.out_items, wide=wide
-        )
-    if event.kind is Kind.ENTRY:
-        return f"{name}({shown} <unfinished ...>"
-    if event.kind is Kind.EXIT:
-        return f"<... {name} resumed>) = {result(event.result)}"
-    return f"{name}({shown}) = {result(event.result)}"
 
 
 def signal_(event: Event) -> str:
