@@ -64,7 +64,7 @@ CALLS: Final[tuple[Call, ...]] = (
     call("timer_gettime", 224, num(), out("itimerspec")),
     call("timer_getoverrun", 225, num()),
     call("timer_delete", 226, num()),
-    call("timerfd_create", 283, one_of("clock"), flags("open"), opens=True),
+    call("timerfd_create", 283, one_of("clock"), flags("newfd"), opens=True),
     call("timerfd_settime", 286, fd(), flags("timer"), in_("itimerspec"), out("itimerspec")),
     call("timerfd_gettime", 287, fd(), out("itimerspec")),
     # The third argument has been unused since 2.6.24.

@@ -144,9 +144,9 @@ _DESCRIPTORS: Final = (
     call("close_range", 436, fd(), fd(), flags("close_range")),
     call("dup", 32, fd(), opens=True),
     call("dup2", 33, fd(), fd(), opens=True),
-    call("dup3", 292, fd(), fd(), flags("open"), opens=True),
+    call("dup3", 292, fd(), fd(), flags("newfd"), opens=True),
     call("pipe", 22, out("fdpair")),
-    call("pipe2", 293, out("fdpair"), flags("open")),
+    call("pipe2", 293, out("fdpair"), flags("newfd")),
     call("memfd_create", 319, string(), flags("memfd"), opens=True),
 )
 
@@ -336,7 +336,7 @@ _MOUNTS: Final = (
 
 _WATCHES: Final = (
     call("inotify_init", 253, opens=True),
-    call("inotify_init1", 294, flags("open"), opens=True),
+    call("inotify_init1", 294, flags("newfd"), opens=True),
     call("inotify_add_watch", 254, fd(), path(), flags("inotify")),
     call("inotify_rm_watch", 255, fd(), num()),
     call("fanotify_init", 300, flags("fanotify"), flags("open"), opens=True),

@@ -50,7 +50,7 @@ CALLS: Final[tuple[Call, ...]] = (
         blocks=True,
     ),
     call("epoll_create", 213, num(), opens=True),
-    call("epoll_create1", 291, flags("open"), opens=True),
+    call("epoll_create1", 291, flags("newfd"), opens=True),
     # The event is ignored for EPOLL_CTL_DEL.
     call("epoll_ctl", 233, fd(), one_of("epoll_ctl"), fd(), in_("epoll_event")),
     call("epoll_wait", 232, fd(), out("epoll_event", ret=2), num(), num(), blocks=True),
@@ -77,5 +77,5 @@ CALLS: Final[tuple[Call, ...]] = (
         blocks=True,
     ),
     call("eventfd", 284, num(), opens=True),
-    call("eventfd2", 290, num(), flags("open"), opens=True),
+    call("eventfd2", 290, num(), flags("eventfd"), opens=True),
 )

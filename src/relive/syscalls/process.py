@@ -97,7 +97,7 @@ _WAITING: Final = (
         "wait4",
         61,
         pid(),
-        out("int", when=When.RET_NONZERO),
+        out("wstatus", when=When.RET_NONZERO),
         flags("wait"),
         out("rusage", when=When.RET_NONZERO),
         blocks=True,
@@ -115,7 +115,7 @@ _WAITING: Final = (
         inout("rusage"),
         blocks=True,
     ),
-    call("pidfd_open", 434, pid(), flags("open"), opens=True),
+    call("pidfd_open", 434, pid(), flags("newfd"), opens=True),
     call("pidfd_getfd", 438, fd(), fd(), flags("none"), opens=True),
 )
 

@@ -72,7 +72,7 @@ _REFUSED: Final = (
         warn=True,
     ),
     # Page faults and counters that another party answers or reads.
-    call("userfaultfd", 323, flags("open"), refuse=errno.EPERM, warn=True),
+    call("userfaultfd", 323, flags("newfd"), refuse=errno.EPERM, warn=True),
     call(
         "perf_event_open",
         298,

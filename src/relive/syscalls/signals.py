@@ -52,7 +52,7 @@ CALLS: Final[tuple[Call, ...]] = (
     call("tgkill", 234, pid(), pid(), sig()),
     call("pidfd_send_signal", 424, fd(), sig(), in_("siginfo"), flags("none")),
     call("signalfd", 282, fd(), in_("sigset", n=2), size(), opens=True),
-    call("signalfd4", 289, fd(), in_("sigset", n=2), size(), flags("open"), opens=True),
+    call("signalfd4", 289, fd(), in_("sigset", n=2), size(), flags("newfd"), opens=True),
     # Goes on with the call that a stop or an untaken signal interrupted (nanosleep, poll, futex):
     # what it writes is what that call writes, to the addresses that call was made with.
     call("restart_syscall", 219, blocks=True),

@@ -15,6 +15,7 @@ STRUCTS: Final[dict[str, int]] = {
     "char": 1,
     "u16": 2,
     "int": 4,
+    "wstatus": 4,
     "u32": 4,
     "id": 4,
     "pid": 4,
