@@ -27,8 +27,8 @@ from relive.syscalls.model import (
 _OPTION: Final = one_of("prctl")
 
 
-def _op(label: str, *more: Arg, on_entry: bool = False) -> Facts:
-    return facts(label, _OPTION, *more, on_entry=on_entry)
+def _op(label: str, *more: Arg, on_entry: bool = False, on_exit: bool = False) -> Facts:
+    return facts(label, _OPTION, *more, on_entry=on_entry, on_exit=on_exit)
 
 
 def _no(label: str, answer: int = errno.EINVAL, *, warn: bool = False) -> Facts:
@@ -55,7 +55,7 @@ _OPTIONS: Final = {
     19: _no("PR_GET_ENDIAN"),
     20: _no("PR_SET_ENDIAN"),
     21: _op("PR_GET_SECCOMP"),
-    22: _op("PR_SET_SECCOMP", num(), addr(), on_entry=True),
+    22: _op("PR_SET_SECCOMP", num(), addr(), on_entry=True, on_exit=True),
     23: _op("PR_CAPBSET_READ", num()),
     24: _op("PR_CAPBSET_DROP", num()),
     # The recorder has the time-stamp counter trap already: it answers with what the program set.

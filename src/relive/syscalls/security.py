@@ -6,7 +6,9 @@ import errno
 from typing import Final
 
 from relive.syscalls.model import (
+    Arg,
     Call,
+    Facts,
     When,
     addr,
     call,
@@ -51,6 +53,13 @@ _SYSTEM: Final = (
 )
 
 _SECCOMP_OP: Final = one_of("seccomp")
+
+
+def _mode(third: Arg) -> Facts:
+    """Sets a mode: from then on the recorder may not make just any call in the program's name."""
+    return facts("seccomp", _SECCOMP_OP, flags("seccomp"), third, on_entry=True, on_exit=True)
+
+
 _SECCOMP: Final = call(
     "seccomp",
     317,
@@ -62,8 +71,8 @@ _SECCOMP: Final = call(
     variants=select(
         0,
         {
-            0: facts("seccomp", _SECCOMP_OP, flags("seccomp"), addr(), on_entry=True),
-            1: facts("seccomp", _SECCOMP_OP, flags("seccomp"), in_("sock_fprog"), on_entry=True),
+            0: _mode(addr()),
+            1: _mode(in_("sock_fprog")),
             2: facts("seccomp", _SECCOMP_OP, flags("seccomp"), in_("u32")),
             3: facts("seccomp", _SECCOMP_OP, flags("seccomp"), out("seccomp_notif_sizes")),
         },
