@@ -206,6 +206,22 @@ static void compare(struct task *t, const struct mem *m, int64_t result)
     buf_free(&blob);
 }
 
+/* Whether the process has other threads, known to us or not yet. */
+static bool has_threads(int tid)
+{
+    char path[64], line[128];
+    int n = 1;
+
+    snprintf(path, sizeof path, "/proc/%d/status", tid);
+    FILE *status = fopen(path, "re");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "Threads: %d", &n) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return n > 1;
+}
+
 static void at_entry(struct task *t, struct user_regs_struct *regs)
 {
     struct mem m;
@@ -215,6 +231,7 @@ static void at_entry(struct task *t, struct user_regs_struct *regs)
     uint64_t args[CALL_MAX_ARGS] = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9};
     memcpy(t->args, args, sizeof args);
     t->desc = call_lookup(t->nr, args);
+    t->shares_memory |= has_threads(t->tid);
     t->skip = t->shares_memory || !t->desc || (t->desc->flags & (CALLF_REPLAY | CALLF_REFUSE));
     if (t->desc && (t->desc->flags & CALLF_REFUSE)) {
         regs->orig_rax = (unsigned long)-1;
@@ -247,6 +264,7 @@ static void at_exit(struct task *t, struct user_regs_struct *regs)
         totals[d].calls++;
         totals[d].failed += (int64_t)regs->rax < 0;
     }
+    t->shares_memory |= has_threads(t->tid);
     if (!t->skip && !t->shares_memory && mem_open(&m, t->tid) == 0) {
         compare(t, &m, (int64_t)regs->rax);
         mem_close(&m);
