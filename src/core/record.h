@@ -33,6 +33,7 @@ enum reason {
     WHY_REFUSED,    /* a call was refused for the first time; a = number, b = 1: unknown, 2: not by syscall */
     WHY_STEPPED,    /* the single step asked for has ended */
     WHY_WRITTEN,    /* a file was written to while shared file mappings exist */
+    WHY_OPENED,     /* a path in /dev or /proc was opened; a = descriptor */
     WHY_NEW_TASK,   /* an unknown task has stopped for the first time; a = tid */
     WHY_INTERRUPTED, /* record_interrupt was called */
     WHY_ERROR,      /* a = errno of the recorder's own failure */

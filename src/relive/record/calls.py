@@ -4,12 +4,13 @@ for the entry, one for the exit, by number."""
 from __future__ import annotations
 
 import errno
-import json
 import os
+import stat
 import struct
 
 from relive import _core
 from relive.record import lifecycle, memory
+from relive.trace.jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,9 +213,7 @@ def _mmap_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
 
 def _sigreturn_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
     session.core.finish_call(task.serial)
-    session.core.emit(
-        REGS, _XFRAME, 0, task.serial, _core.getregs(task.tid), None, (), None
-    )
+    session.core.emit(REGS, _XFRAME, 0, task.serial, _core.getregs(task.tid), None, (), None)
 
 
 def _regs_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
@@ -235,6 +234,7 @@ def _set_robust_list_exit(session: Session, task: Task, regs: Regs, result: int)
 def _seccomp_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
     if result >= 0:
         for other in session.tasks.users_of(task.mm):
+            other.filtered = True
             session.core.flag(other.serial, "no_remote", True)
 
 
@@ -253,7 +253,7 @@ def _shmat_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
     if new:
         session.core.out(task.serial, result, size)
     extra = {"shared": key, "size": size}
-    session.core.attach(task.serial, json.dumps(extra).encode())
+    session.core.attach(task.serial, dumps(extra).encode())
 
 
 def _process_vm_writev_exit(session: Session, task: Task, regs: Regs, result: int) -> None:
@@ -348,6 +348,8 @@ def on_opened(session: Session, task: Task, fd: int) -> None:
         st = os.stat(f"/proc/{task.tid}/fd/{fd}")
     except OSError:
         return
+    if stat.S_ISREG(st.st_mode):
+        return  # it has its own offset: what is written may be written over later
     bit = session.echo_files.get((st.st_dev, st.st_ino, st.st_rdev))
     if not bit or session.core.is_echo(task.serial, fd):
         return

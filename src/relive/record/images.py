@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-from pathlib import Path
 
 from relive import _core
 from relive.record.neutralise import neutralise
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from relive.record.session import Session
     from relive.record.tasks import Task
 
-AGENT_PATH = str(Path(__file__).parents[1] / "relive-agent")
+AGENT_PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "relive-agent")
 
 _AT_NULL = 0
 _AT_IGNORE = 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 
 from relive import _core
 from relive.record import images
 from relive.record.memory import log_digests
+from relive.trace.jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def on_clone_event(session: Session, parent: Task, tid: int) -> None:
     if flags & _CLONE_CHILD_CLEARTID:
         child.clear_tid = child_tid
     core.add_task(child.serial, tid, tgid, mm)
+    if parent.filtered:
+        child.filtered = True
+        core.flag(child.serial, "no_remote", True)
     if session.shares(parent.mm):
         session.note_shares(child)
     if not os.WIFSTOPPED(status):
@@ -71,9 +74,7 @@ def on_clone_event(session: Session, parent: Task, tid: int) -> None:
         core.set_status(child.serial, status)
     regions = ((child_tid, 4),) if flags & _CLONE_CHILD_SETTID else ()
     extra = {"parent": parent.serial, "tid": tid, "tgid": tgid, "flags": flags}
-    core.emit(
-        TASK_NEW, 0, 0, child.serial, _core.getregs(tid), None, regions, json.dumps(extra)
-    )
+    core.emit(TASK_NEW, 0, 0, child.serial, _core.getregs(tid), None, regions, dumps(extra))
     if flags & _CLONE_VFORK:
         core.flag(parent.serial, "vforking", True)
 
@@ -122,7 +123,7 @@ def finish_exec(session: Session, task: Task) -> None:
     core.set_mm(task.serial, task.mm)
     image, regions = images.prepare(session, task)
     regs = _core.getregs(task.tid)
-    core.emit(EXIT, 0, 59, task.serial, None, 0, regions, json.dumps({"exec": image}))
+    core.emit(EXIT, 0, 59, task.serial, None, 0, regions, dumps({"exec": image}))
     core.emit(REGS, _XINIT, 0, task.serial, regs, None, (), None)
     core.call_over(task.serial)
 
@@ -198,8 +199,6 @@ def on_gone(session: Session, task: Task, status: int) -> None:
 
 
 def _end(session: Session, task: Task, status: int) -> None:
-    session.core.emit(
-        TASK_EXIT, 0, 0, task.serial, None, status, (), json.dumps({"tid": task.tid})
-    )
+    session.core.emit(TASK_EXIT, 0, 0, task.serial, None, status, (), dumps({"tid": task.tid}))
     session.core.drop_task(task.serial)
     session.tasks.remove(task)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
 from relive import _core
+from relive.trace.jsontext import dumps
 from relive.tracee.maps import PROT_WRITE, read_maps
 
 TYPE_CHECKING = False
@@ -82,14 +82,16 @@ def describe_mmap(session: Session, task: Task, regs: tuple[int, ...], addr: int
             extra["size"] = st.st_size
             session.note_shares(task)
             session.core.watch_writes(True)
-    session.core.attach(task.serial, json.dumps(extra).encode("utf-8", "surrogateescape"))
+    session.core.attach(task.serial, dumps(extra).encode("utf-8", "surrogateescape"))
 
 
 _FILE_POSITION_CALLS = (1, 20)  # write, writev
 _OFFSET_CALLS = (18, 296, 328)  # pwrite64, pwritev, pwritev2
 
 
-def _written_range(task: Task, regs: tuple[int, ...], fd: int, n: int, size: int) -> tuple[int, int]:
+def _written_range(
+    task: Task, regs: tuple[int, ...], fd: int, n: int, size: int
+) -> tuple[int, int]:
     nr = regs[15]
     if nr in _OFFSET_CALLS:
         return regs[_R10], n
@@ -124,10 +126,8 @@ def log_shared(
             data = os.pread(source, min(length, 1 << 30), at)
         finally:
             os.close(source)
-    extra = json.dumps({"shared": obj.key, "size": size})
-    session.core.emit(
-        MEMWRITE, 0, 0, task.serial, None, None, ((at, data),) if data else (), extra
-    )
+    extra = dumps({"shared": obj.key, "size": size})
+    session.core.emit(MEMWRITE, 0, 0, task.serial, None, None, ((at, data),) if data else (), extra)
 
 
 def digests(tid: int, mem_fd: int, skip: list[tuple[int, int]]) -> list[list[int]]:
@@ -151,4 +151,4 @@ def log_digests(session: Session, task: Task) -> None:
     addr, size = core.scratch(task.serial)
     skip = [(_core.AGENT_TEXT, _core.AGENT_TEXT + 0x1000000), (addr, addr + size)]
     extra = {"digests": digests(task.tid, core.mem_fd(task.serial), skip)}
-    core.emit(MEMORY, 0, 0, task.serial, None, None, (), json.dumps(extra))
+    core.emit(MEMORY, 0, 0, task.serial, None, None, (), dumps(extra))

@@ -75,7 +75,9 @@ def _code(disp: int, mask: int, at: int, back: int) -> bytes:
     return code + b"\xe9" + struct.pack("<i", back - (at + len(code) + 5))
 
 
-def neutralise(session: Session, task: Task, maps: list[Mapping], entry: int) -> list[tuple[int, int]]:
+def neutralise(
+    session: Session, task: Task, maps: list[Mapping], entry: int
+) -> list[tuple[int, int]]:
     """Patches the loader of a new image (the mapping that execution begins in).
 
     Returns the memory changed. Nothing is changed in an image without such code.

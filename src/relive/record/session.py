@@ -6,7 +6,6 @@ On the start-up path of every recording: imports are few on purpose.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -19,6 +18,7 @@ from relive.record import calls, lifecycle, memory, signals
 from relive.record.flush import Flusher
 from relive.record.memory import Shared
 from relive.record.tasks import Task, Tasks
+from relive.trace.jsontext import dumps
 from relive.trace.store import FileStore
 from relive.trace.writer import ChunkWriter
 
@@ -67,7 +67,7 @@ class Session:
 
     def warn(self, text: str) -> None:
         """Tells the user, and whoever reads the recording."""
-        self.core.emit(NOTE, 0, 0, 0, None, None, (), json.dumps({"warning": text}))
+        self.core.emit(NOTE, 0, 0, 0, None, None, (), dumps({"warning": text}))
         if not self.quiet:
             sys.stderr.write(f"relive: warning: {text}\n")
 
@@ -142,9 +142,7 @@ class Session:
                 os.fsencode(path), [os.fsencode(a) for a in argv], environment, self.cpu
             )
         except OSError as e:
-            raise CannotStart(
-                f"can't start {argv[0]}: {e.strerror}", _start_hint(e)
-            ) from e
+            raise CannotStart(f"can't start {argv[0]}: {e.strerror}", _start_hint(e)) from e
         meta = {
             "argv": argv,
             "cwd": os.getcwd(),
@@ -154,11 +152,11 @@ class Session:
             "cpu": self.cpu,
             "stack_limit": resource.getrlimit(resource.RLIMIT_STACK)[0],
         }
-        self.core.emit(META, 0, 0, 0, None, None, (), json.dumps(meta))
+        self.core.emit(META, 0, 0, 0, None, None, (), dumps(meta))
         task = self.tasks.add(tid, tid, self.tasks.new_mm(), 0)
         self.core.add_task(task.serial, tid, tid, task.mm)
         extra = {"parent": 0, "tid": tid, "tgid": tid, "flags": 0}
-        self.core.emit(TASK_NEW, 0, 0, task.serial, None, None, (), json.dumps(extra))
+        self.core.emit(TASK_NEW, 0, 0, task.serial, None, None, (), dumps(extra))
         refuse_32_bit(tid, argv[0])
         _core.resume(tid, 24)
         _core.wait(tid)
@@ -209,6 +207,8 @@ class Session:
             lifecycle.on_gone(self, task, a)
         elif why == _core.WHY_WRITTEN:
             memory.on_written(self, task, a & 0xFFFFFFFF, b)
+        elif why == _core.WHY_OPENED:
+            calls.on_opened(self, task, a)
         elif why == _core.WHY_REFUSED:
             self._on_refused(a, b)
 
@@ -242,7 +242,7 @@ class Session:
     def finish(self) -> None:
         stats = self.core.stats()
         stats["status"] = self.status
-        self.core.emit(END, 0, 0, 0, None, None, (), json.dumps(stats))
+        self.core.emit(END, 0, 0, 0, None, None, (), dumps(stats))
         self.close()
         if self.flusher.failed is not None:
             self._tell_failure()
@@ -311,6 +311,34 @@ def refuse_32_bit(tid: int, name: str) -> None:
     raise CannotStart(f"can't record {name}: it is not a 64-bit x86-64 program")
 
 
+class _Signals:
+    """The terminal's signals reach the program by themselves; what is sent to the recorder
+    alone is passed on."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._old: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for s in (signal.SIGINT, signal.SIGQUIT):
+            self._old[s] = signal.signal(s, signal.SIG_IGN)
+        for s in (signal.SIGTERM, signal.SIGHUP):
+            self._old[s] = signal.signal(s, self._pass_on)
+
+    def __exit__(self, *exc: object) -> None:
+        for s, handler in self._old.items():
+            signal.signal(s, handler)  # type: ignore[arg-type]
+
+    def _pass_on(self, signo: int, frame: object) -> None:
+        root = self._session.tasks.by_serial.get(1)
+        targets = [root] if root else list(self._session.tasks.by_serial.values())
+        for task in targets:
+            try:
+                os.kill(task.tgid, signo)
+            except ProcessLookupError:
+                pass
+
+
 def record(
     argv: list[str],
     out_dir: Path,
@@ -330,12 +358,8 @@ def record(
         session.start(argv, dict(os.environ) if env is None else env)
         if started is not None:
             started()
-        old = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGQUIT)}
-        try:
+        with _Signals(session):
             session.run()
-        finally:
-            for s, handler in old.items():
-                signal.signal(s, handler)
         session.finish()
     except BaseException:
         session.close()

@@ -8,12 +8,13 @@ delivered just before that; one that ends or stops the process does so at once.
 
 from __future__ import annotations
 
-import json
+import errno
 import struct
 
 from relive import _core
 from relive.record.lifecycle import verify_at_end
-from relive.tracee.dispositions import CAUGHT, FATAL, disposition
+from relive.trace.jsontext import dumps
+from relive.tracee.dispositions import CAUGHT, FATAL, IGNORED, disposition, pending_caught
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SIGNAL, REGS = 6, 7
 _SYNC, _AT_ENTRY, _FATAL = 0x20, 0x40, 0x80
 _XINIT = 0x20
-_RSP = 19
+_RAX, _ORIG_RAX, _RIP, _RSP = 10, 15, 16, 19
 _RED_ZONE = 128
 # A frame is the extended state (up to 11 KiB with AMX) and about 700 bytes.
 _FRAME_MAX = 32768
@@ -68,15 +69,31 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
         task.frame_from = regs[_RSP]
         core.resume_with(task.serial, signo, True)
         return
+    if action == IGNORED and place == _core.SIGNAL_AT_BOUNDARY:
+        _make_again(session, task)
     if action == FATAL:
         _log(session, task, signo, flags | _FATAL)
         verify_at_end(session, task)
     core.resume_with(task.serial, signo)
 
 
+def _make_again(session: Session, task: Task) -> None:
+    """An ignored signal is dropped when it is sent, unless the task is traced: then it wakes
+    sleeping calls (sig_ignored in kernel/signal.c). Those that the kernel does not restart by
+    itself are made again, as if nothing had happened."""
+    regs = list(_core.getregs(task.tid))
+    if regs[_RAX] != 2**64 - errno.EINTR or pending_caught(task.tid):
+        return
+    regs[_RAX] = regs[_ORIG_RAX]
+    regs[_RIP] -= 2
+    regs[_ORIG_RAX] = 2**64 - 1
+    _core.setregs(task.tid, regs)
+    session.core.emit(REGS, 0, 0, task.serial, regs, None, (), None)
+
+
 def _log(session: Session, task: Task, signo: int, flags: int) -> tuple[int, ...]:
     regs = _core.getregs(task.tid)
-    extra = json.dumps(describe_siginfo(_core.siginfo(task.tid)))
+    extra = dumps(describe_siginfo(_core.siginfo(task.tid)))
     session.core.emit(SIGNAL, flags, signo, task.serial, regs, None, (), extra)
     return regs
 
@@ -84,7 +101,9 @@ def _log(session: Session, task: Task, signo: int, flags: int) -> tuple[int, ...
 def on_stepped(session: Session, task: Task) -> None:
     """The handler's frame has been made and nothing of the handler has run."""
     regs = _core.getregs(task.tid)
-    session.core.emit(REGS, _XINIT, 0, task.serial, regs, None, (_frame(session, task, regs),), None)
+    session.core.emit(
+        REGS, _XINIT, 0, task.serial, regs, None, (_frame(session, task, regs),), None
+    )
 
 
 def _frame(session: Session, task: Task, regs: tuple[int, ...]) -> tuple[int, int]:

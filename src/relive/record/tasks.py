@@ -14,6 +14,7 @@ class Task:
         "affinity",
         "at_release",
         "clear_tid",
+        "filtered",
         "frame_from",
         "mm",
         "parent",
@@ -34,6 +35,7 @@ class Task:
         self.robust_list = 0
         self.at_release: list[tuple[int, bytes]] = []
         self.affinity: bytes | None = None
+        self.filtered = False  # has a seccomp filter of the program's own
         self.frame_from = 0  # stack pointer before the signal frame being made
         self.tsc_faults = False  # the program asked for PR_TSC_SIGSEGV itself
 

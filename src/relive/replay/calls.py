@@ -3,7 +3,6 @@ space: a function for each, by number."""
 
 from __future__ import annotations
 
-
 from relive.replay import memory
 from relive.replay.tasks import Space
 
@@ -84,7 +83,9 @@ def _exec(session: Session, task: Task, regs: Regs, result: int, extra: dict[str
 _RLIMIT_STACK = 3
 
 
-def _set_limit(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
+def _set_limit(
+    session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]
+) -> None:
     """The stack's limit decides how far it grows; no other limit matters to a replay."""
     if regs[_ORIG_RAX] == 160:  # setrlimit
         resource_number, new, pid = regs[_RDI], regs[_RSI], 0
@@ -140,5 +141,3 @@ def replay_call(
     if handler is None:
         raise AssertionError(f"call {nr} is marked for replay and has no handler")
     handler(session, task, regs, result, extra)
-
-

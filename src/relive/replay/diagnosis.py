@@ -74,6 +74,4 @@ def divergence(session: Session, event: int, serial: int) -> DivergenceError:
         words = f"task {expected}", "no such task"
     task = session.tasks.get(serial)
     where = place(session.shown_tid(task), rip) if task is not None and rip else ""
-    return DivergenceError(
-        event, words[0], words[1], rip or None, task=serial or None, where=where
-    )
+    return DivergenceError(event, words[0], words[1], rip or None, task=serial or None, where=where)

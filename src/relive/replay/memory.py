@@ -27,7 +27,9 @@ _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 _MAP_GROWSDOWN, _MAP_STACK, _MAP_NORESERVE = 0x100, 0x20000, 0x4000
 # Flags that change what the mapping is; where it lies and how it is paged in
 # is the recording's affair.
-_KEPT_FLAGS = _MAP_SHARED | _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_GROWSDOWN | _MAP_STACK | _MAP_NORESERVE
+_KEPT_FLAGS = (
+    _MAP_SHARED | _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_GROWSDOWN | _MAP_STACK | _MAP_NORESERVE
+)
 _PAGE = 4096
 _NO_FD = 2**64 - 1
 _RIP, _RAX, _RDI, _RSI, _RDX, _R10, _R8, _R9, _ORIG_RAX = 16, 10, 14, 13, 12, 7, 9, 8, 15
@@ -77,7 +79,9 @@ class Objects:
 
 def _checked(result: int, what: str, task: Task) -> int:
     if -4096 < result < 0:
-        raise OSError(-result, f"{what} in task {task.serial} of the replay: {os.strerror(-result)}")
+        raise OSError(
+            -result, f"{what} in task {task.serial} of the replay: {os.strerror(-result)}"
+        )
     return result
 
 

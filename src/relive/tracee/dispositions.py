@@ -34,3 +34,14 @@ def disposition(tid: int, signo: int) -> str:
     if signo in _STOPPING:
         return STOPS
     return FATAL
+
+
+def pending_caught(tid: int) -> bool:
+    """Whether a signal with a handler waits to be delivered.  Raises OSError."""
+    masks = {}
+    with open(f"/proc/{tid}/status", "rb") as f:
+        for line in f:
+            if line.startswith((b"SigPnd:", b"ShdPnd:", b"SigBlk:", b"SigCgt:")):
+                masks[line[:6]] = int(line[7:], 16)
+    pending = (masks[b"SigPnd"] | masks[b"ShdPnd"]) & ~masks[b"SigBlk"]
+    return bool(pending & masks[b"SigCgt"])
