@@ -25,7 +25,6 @@ from relive.trace.writer import ChunkWriter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from relive.tracee.maps import Mapping
 
@@ -341,7 +340,7 @@ class _Signals:
 
 def record(
     argv: list[str],
-    out_dir: Path,
+    out_dir: str | os.PathLike[str],
     *,
     env: dict[str, str] | None = None,
     verify_memory: str | None = None,
