@@ -1,0 +1,39 @@
+"""Errors of conditions."""
+
+from __future__ import annotations
+
+from relive.errors import ReliveError
+
+
+class ConditionError(ReliveError):
+    """A condition that can't be used."""
+
+
+class ParseError(ConditionError):
+    """The text of a condition makes no sense.
+
+    text: the condition.  column: of the first character at fault, from 0.  length: characters at
+    fault, at least 1.  what: the reason without the text and the caret line, which the message has.
+    """
+
+    def __init__(self, text: str, column: int, length: int, what: str, hint: str = "") -> None:
+        self.text = text
+        self.column = min(max(column, 0), len(text))
+        self.length = max(length, 1)
+        self.what = what
+        # Control characters would move the caret away from its column.
+        line = "".join(c if c.isprintable() else " " for c in text)
+        caret = " " * self.column + "^" + "~" * (self.length - 1)
+        super().__init__(f"column {self.column + 1}: {what}\n  {line}\n  {caret}", hint)
+
+
+class AgentExpressionError(ConditionError):
+    """A gdb agent expression that is malformed or that relive can't decide.
+
+    offset: byte of the expression at fault.
+    """
+
+    def __init__(self, offset: int, what: str, hint: str = "") -> None:
+        super().__init__(f"agent expression, byte {offset}: {what}", hint)
+        self.offset = offset
+        self.what = what
