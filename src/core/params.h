@@ -41,6 +41,11 @@ void params_entry_free(struct params_entry *e);
 int params_out(const struct call_desc *d, const struct params_entry *e, int64_t result,
                const struct mem *m, struct buf *ret);
 
+/* After a call that failed with EFAULT: it may have written part of its outputs, so all of each
+ * (at most 1 MiB), as far as it can be read, is appended. */
+int params_out_faulted(const struct call_desc *d, const struct params_entry *e,
+                       const struct mem *m, struct buf *ret);
+
 /* Writes an output blob into memory (replay). -EFAULT names the address in *ret_addr. */
 int params_apply(const uint8_t *blob, size_t len, const struct mem *m, uint64_t *ret_addr);
 

@@ -266,6 +266,24 @@ int params_out(const struct call_desc *d, const struct params_entry *e, int64_t 
     return rc;
 }
 
+/* What the kernel left alone is logged as the program had it. */
+#define FAULT_MAX ((uint64_t)1 << 20)
+
+int params_out_faulted(const struct call_desc *d, const struct params_entry *e,
+                       const struct mem *m, struct buf *ret)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < d->nargs && rc == 0; i++) {
+        const struct arg_desc *a = &d->arg[i];
+
+        if ((a->kind == ARG_OUT || a->kind == ARG_INOUT) && !written(a, -EFAULT))
+            rc = put_item(ret, m, e->args[i],
+                          params_min(params_capacity(a, e->args, e->before[i]), FAULT_MAX));
+    }
+    return rc;
+}
+
 int params_apply(const uint8_t *blob, size_t len, const struct mem *m, uint64_t *ret_addr)
 {
     *ret_addr = 0;

@@ -357,6 +357,9 @@ int call_ended(struct recorder *r, struct task *t, struct reason_info *ret)
     } else if (t->desc && !t->emulated) {
         if ((rc = params_out(t->desc, &t->entry, t->result, &t->mem, &t->out)))
             return rc;
+        if (t->result == -EFAULT &&
+            (rc = params_out_faulted(t->desc, &t->entry, &t->mem, &t->out)))
+            return rc;
     }
     if (t->args_changed) {
         struct regs back = t->regs;

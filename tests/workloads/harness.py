@@ -192,5 +192,5 @@ def check(
 def remove(directory: Path) -> None:
     """Remove a tree, also one in which programs took rights away."""
     for parent, _, _ in os.walk(directory):
-        os.chmod(parent, 0o700)
+        Path(parent).chmod(0o700)
     shutil.rmtree(directory)

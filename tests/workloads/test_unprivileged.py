@@ -13,7 +13,7 @@ import pytest
 
 import relive
 from tests.workloads import harness
-from tests.workloads.catalogue import WORKLOADS, Missing, lay_out
+from tests.workloads.catalogue import WORKLOADS, Missing, lay_out, program
 
 NOBODY = 65534
 
@@ -70,6 +70,18 @@ def open_directory() -> Iterator[Path]:
     harness.remove(directory)
 
 
+#: Programs for which it matters who runs them: what /proc shows, what may be opened again.
+PROGRAM_NAMES = (
+    "exec_memfd",
+    "crash_thread",
+    "faults",
+    "memfd",
+    "mmap_shared_file",
+    "process_vm",
+    "ids",
+    "pty",
+)
+
 NAMES = (
     "true",
     "static-binary",
@@ -86,11 +98,12 @@ NAMES = (
 
 
 @pytest.mark.limit(120)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PROGRAM_NAMES])
 def test_as_nobody(
     name: str, as_nobody: tuple[tuple[str, ...], dict[str, str]], open_directory: Path
 ) -> None:
-    workload = next(workload for workload in WORKLOADS if workload.name == name)
+    declared = {workload.name: workload for workload in WORKLOADS}
+    workload = declared.get(name) or program(name)
     work = open_directory / "work"
     try:
         command = lay_out(workload, work)

@@ -18,9 +18,7 @@ def test_recorded_and_replayed(workload: Workload, tmp_path: Path) -> None:
         command = lay_out(workload, tmp_path / "work")
     except Missing as error:
         pytest.skip(str(error))
-    recorded, _ = harness.check(
-        command, tmp_path, work=tmp_path / "work", timeout=workload.limit
-    )
+    recorded, _ = harness.check(command, tmp_path, work=tmp_path / "work", timeout=workload.limit)
     assert recorded.status == workload.status, recorded.stderr.decode()
     assert recorded.stdout or workload.name == "true"
     if workload.deterministic:

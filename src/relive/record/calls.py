@@ -344,8 +344,12 @@ def on_exit(session: Session, task: Task, nr: int, result: int) -> None:
 
 def on_opened(session: Session, task: Task, fd: int) -> None:
     """A new description of the recorder's own stdout or stderr is shown on replay too."""
+    path = f"/proc/{task.tid}/fd/{fd}"
     try:
-        st = os.stat(f"/proc/{task.tid}/fd/{fd}")
+        name = os.readlink(path)
+        if name.startswith("/proc/") and name.endswith("/mem") and os.lstat(path).st_mode & 0o200:
+            session.warn(f"{name} was opened for writing: what is written there is not recorded")
+        st = os.stat(path)
     except OSError:
         return
     if stat.S_ISREG(st.st_mode):

@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import multiprocessing
 import os
+import pathlib
 import queue
 import random
 import signal
@@ -28,12 +29,11 @@ def basics() -> None:
     time.sleep(0.001)
     print("pid", os.getpid(), os.getppid(), os.times(), os.getloadavg(), os.cpu_count())
     with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "file")
-        with open(path, "w") as file:
-            file.write("text " * 10000)
-        print("stat", os.stat(path), directory, hashlib.sha256(open(path, "rb").read()).hexdigest())
+        path = pathlib.Path(directory, "file")
+        path.write_text("text " * 10000)
+        print("stat", path.stat(), path, hashlib.sha256(path.read_bytes()).hexdigest())
         with tempfile.NamedTemporaryFile(dir=directory) as file:
-            print(file.name, sorted(len(name) for name in os.listdir(directory)))
+            print(file.name, sorted(len(path.name) for path in pathlib.Path(directory).iterdir()))
 
 
 def processes() -> None:
@@ -68,7 +68,7 @@ def many() -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
         print(pool.map(square, range(40)))
         print(pool.apply(sum, ([1, 2, 3],)))
-    events: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
+    events: multiprocessing.SimpleQueue[tuple[int, int]] = multiprocessing.SimpleQueue()
     lock = multiprocessing.Lock()
     value = multiprocessing.Value("i", 0)
 
@@ -178,7 +178,7 @@ def network() -> None:
 
 def database() -> None:
     with tempfile.TemporaryDirectory() as directory:
-        connection = sqlite3.connect(os.path.join(directory, "database"))
+        connection = sqlite3.connect(pathlib.Path(directory, "database"))
         connection.execute("pragma journal_mode=wal")
         connection.execute("create table facts (number integer primary key, text, random)")
         with connection:
