@@ -569,7 +569,7 @@ static PyObject *rec_scratch(PyObject *self, PyObject *args)
 
 static PyObject *rec_remote(PyObject *self, PyObject *args)
 {
-    unsigned long long a[6] = {0};
+    unsigned long long a[6] = {0}, insn = AGENT_SYSCALL;
     unsigned long nr;
     uint64_t b[6];
     unsigned serial;
@@ -577,13 +577,14 @@ static PyObject *rec_remote(PyObject *self, PyObject *args)
     int64_t result;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "Ik|KKKKKK", &serial, &nr, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5]) ||
+    if (!PyArg_ParseTuple(args, "IkKKKKKK|K", &serial, &nr, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5],
+                          &insn) ||
         !(t = need_task(self, serial)))
         return NULL;
     for (int i = 0; i < 6; i++)
         b[i] = a[i];
     Py_BEGIN_ALLOW_THREADS
-    rc = remote_call(t->tid, nr, b, 0, &t->stash, &result);
+    rc = remote_call_at(t->tid, insn, nr, b, 0, &t->stash, &result);
     Py_END_ALLOW_THREADS
     if (rc)
         return raise_errno(-rc);
@@ -700,7 +701,7 @@ static PyMethodDef rec_methods[] = {
     {"write", rec_write, METH_VARARGS, "write(serial, address, bytes)"},
     {"mem_fd", rec_mem_fd, METH_VARARGS, "mem_fd(serial)"},
     {"scratch", rec_scratch, METH_VARARGS, "scratch(serial) -> (address, size)"},
-    {"remote", rec_remote, METH_VARARGS, "remote(serial, nr, *args) -> result"},
+    {"remote", rec_remote, METH_VARARGS, "remote(serial, nr, six arguments, instruction=the agent's) -> result"},
     {"add_echo", rec_add_echo, METH_VARARGS, "add_echo(fd, bit): a file that replay shows"},
     {"is_echo", rec_is_echo, METH_VARARGS, "is_echo(serial, fd) -> bit"},
     {"watch_writes", rec_watch_writes, METH_VARARGS, "watch_writes(on)"},

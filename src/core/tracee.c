@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,7 +215,7 @@ static int own_fault(int tid, int sig)
 }
 
 /* Resumes until the next system-call stop. */
-static int to_call_stop(int tid, struct stash *stash)
+static int to_call_stop(int tid, struct stash *stash, bool *group_stop)
 {
     for (;;) {
         int status, rc = task_resume(tid, PTRACE_SYSCALL, 0);
@@ -232,6 +233,8 @@ static int to_call_stop(int tid, struct stash *stash)
                 task_resume(tid, PTRACE_CONT, 0); /* killed: let it go */
                 return -ESRCH;
             }
+            if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+                *group_stop = true;
             continue;
         }
         if (own_fault(tid, WSTOPSIG(status)))
@@ -244,6 +247,13 @@ static int to_call_stop(int tid, struct stash *stash)
 int remote_call(int tid, uint64_t nr, const uint64_t args[6], int at_entry, struct stash *stash,
                 int64_t *ret)
 {
+    return remote_call_at(tid, AGENT_SYSCALL, nr, args, at_entry, stash, ret);
+}
+
+int remote_call_at(int tid, uint64_t insn, uint64_t nr, const uint64_t args[6], int at_entry,
+                   struct stash *stash, int64_t *ret)
+{
+    bool group_stop = false;
     struct regs saved, r;
     uint64_t now;
     int rc;
@@ -256,7 +266,7 @@ int remote_call(int tid, uint64_t nr, const uint64_t args[6], int at_entry, stru
         saved.r[R_ORIG_RAX] = ~0ull;
     }
     r = saved;
-    r.r[R_RIP] = AGENT_SYSCALL;
+    r.r[R_RIP] = insn;
     r.r[R_RAX] = nr;
     r.r[R_ORIG_RAX] = ~0ull; /* no call to restart, or (at entry) to make */
     r.r[R_RDI] = args[0];
@@ -269,16 +279,19 @@ int remote_call(int tid, uint64_t nr, const uint64_t args[6], int at_entry, stru
         return rc;
     /* The first stop may be the exit of a cancelled or emulated call. */
     do {
-        if ((rc = to_call_stop(tid, stash)))
+        if ((rc = to_call_stop(tid, stash, &group_stop)))
             return rc;
         if ((rc = reg_peek(tid, R_RIP, &now)))
             return rc;
-    } while (now != AGENT_SYSCALL + 2);
-    if ((rc = to_call_stop(tid, stash)))
+    } while (now != insn + 2);
+    if ((rc = to_call_stop(tid, stash, &group_stop)))
         return rc;
     if ((rc = reg_peek(tid, R_RAX, &now)))
         return rc;
     *ret = (int64_t)now;
+    /* It ran on through a group stop: an interrupt traps it into that again. */
+    if (group_stop && ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
+        return -errno;
     return regs_set(tid, &saved);
 }
 

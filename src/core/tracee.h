@@ -78,6 +78,9 @@ void stash_free(struct stash *s);
  * the stash (NULL: they are suppressed). -ESRCH when the task dies. */
 int remote_call(int tid, uint64_t nr, const uint64_t args[6], int at_entry, struct stash *stash,
                 int64_t *ret);
+/* The same with the system-call instruction at `insn`. */
+int remote_call_at(int tid, uint64_t insn, uint64_t nr, const uint64_t args[6], int at_entry,
+                   struct stash *stash, int64_t *ret);
 
 /* Turns the time-stamp counter off or on for the calling thread: ptrace stops
  * are cheap only when supervisor and tracee agree (the kernel toggles CR4.TSD). */

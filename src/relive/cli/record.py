@@ -78,6 +78,7 @@ The exit status is 69 when PROGRAM cannot be started."""
                 env=env,
                 verify_memory=verify,
                 quiet=quiet,
+                shared_files=None if output else os.path.join(naming.root(), ".store"),
                 started=started,
             )
         except CannotStart:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from relive.arch import x86_64
 
@@ -313,3 +313,140 @@ def check(expr: Expr) -> None:
         raise ValueError(f"the condition is nested {depth} levels deep; {MAX_DEPTH} are allowed")
     if nodes > MAX_NODES:
         raise ValueError(f"the condition has {nodes} operations; {MAX_NODES} are allowed")
+
+
+LinearOp: TypeAlias = Literal[
+    "const", "reg", "hits", "load",
+    "neg", "not", "lnot", "bool",
+    "add", "sub", "mul", "udiv", "sdiv", "urem", "srem",
+    "and", "or", "xor", "shl", "lshr", "ashr",
+    "eq", "ne", "ult", "ule", "slt", "sle",
+    "jump", "branch_false", "branch_true", "jump_false", "jump_true",
+]  # fmt: skip
+
+
+class Linear(NamedTuple):
+    """An expression as code for a stack machine; see `linearize`.
+
+    code: (op, operand) pairs.  max_depth: words on the stack at most.
+    """
+
+    code: tuple[tuple[LinearOp, int], ...]
+    max_depth: int
+
+
+def linearize(expr: Expr) -> Linear:
+    """The expression in order of evaluation, for evaluators without recursion.
+
+    The machine has a stack of words, empty at the start.  It begins at code[0] and ends when it
+    reaches the end of the code, with one word on the stack: exactly the value of the expression.
+    Operands in the table that are not named are 0.  "top" is the last word pushed.
+
+    =============== ============ ===========================================================
+    op              operand      effect
+    =============== ============ ===========================================================
+    const           the word     push it
+    reg             index        push the register
+    hits                         push the hit count
+    load            size, or     pop an address, push the `size` bytes there, zero-extended
+                    -size        (size 1, 2, 4, 8) or sign-extended (-1, -2, -4, -8)
+    neg not lnot                 replace top, as `Unary`
+    bool                         replace top by 1 if it is not 0, else by 0
+    add ... sle                  pop b, pop a, push `Binary(op, a, b)`: all 19 operations
+    jump            target       go on at code[target]
+    branch_false    target       pop; go on at code[target] if it was 0
+    branch_true     target       pop; go on at code[target] if it was not 0
+    jump_false      target       if top is 0, leave it there and go on at code[target];
+                                 else pop it
+    jump_true       target       if top is not 0, replace it by 1 and go on at code[target];
+                                 else pop it
+    =============== ============ ===========================================================
+
+    Where an operation is undecided, the whole code is.  Targets are always greater than the
+    index of the jump, and at most len(code), so the machine ends after len(code) steps at most.
+    Every instruction can be reached, and the depth of the stack at an instruction is the same on
+    every way there.
+
+    Raises ValueError for a tree that `check` refuses.
+    """
+    check(expr)
+    emitter = _Emitter()
+    emitter.emit(expr, exact=True)
+    assert emitter.depth == 1, "the code of an expression pushes one word"
+    return Linear(tuple(_thread_jumps(emitter.code)), emitter.max_depth)
+
+
+class _Emitter:
+    def __init__(self) -> None:
+        self.code: list[tuple[LinearOp, int]] = []
+        self.depth = 0
+        self.max_depth = 0
+
+    def put(self, op: LinearOp, operand: int = 0, *, change: int = 0) -> int:
+        """Append an instruction that changes the depth of the stack; its index."""
+        self.code.append((op, operand))
+        self.depth += change
+        self.max_depth = max(self.max_depth, self.depth)
+        return len(self.code) - 1
+
+    def land(self, jump: int) -> None:
+        """Let the jump at this index go to the next instruction."""
+        self.code[jump] = (self.code[jump][0], len(self.code))
+
+    def emit(self, expr: Expr, *, exact: bool) -> None:
+        """Append code that pushes the value; unless `exact`, any word that is 0 when it is."""
+        match expr:
+            case Const(value):
+                self.put("const", value, change=1)
+            case Reg(index):
+                self.put("reg", index, change=1)
+            case Hits():
+                self.put("hits", change=1)
+            case Load(addr, size, signed):
+                self.emit(addr, exact=True)
+                self.put("load", -size if signed else size)
+            case Unary(op, a):
+                self.emit(a, exact=op != "lnot")
+                self.put(op)
+            case Binary(op, a, b):
+                self.emit(a, exact=True)
+                self.emit(b, exact=True)
+                self.put(op, change=-1)
+            case Logic(op, a, b):
+                self.emit(a, exact=False)
+                jump = self.put("jump_false" if op == "and" else "jump_true", change=-1)
+                boolean = is_boolean(b)
+                self.emit(b, exact=exact and boolean)
+                if exact and not boolean:
+                    self.put("bool")
+                self.land(jump)
+            case Select(cond, a, b):
+                self.emit(cond, exact=False)
+                to_b = self.put("branch_false", change=-1)
+                self.emit(a, exact=exact)
+                to_end = self.put("jump", change=-1)
+                self.land(to_b)
+                self.emit(b, exact=exact)
+                self.land(to_end)
+            case _:
+                assert_never(expr)
+
+
+def _thread_jumps(code: list[tuple[LinearOp, int]]) -> list[tuple[LinearOp, int]]:
+    """Let a jump that lands on another go where that one would."""
+    # From the end on: whatever a jump lands on is final.
+    for index in reversed(range(len(code))):
+        op, target = code[index]
+        if op not in ("jump", "jump_false", "jump_true") or target == len(code):
+            continue
+        landing, further = code[target]
+        if op == landing:
+            code[index] = (op, further)
+        elif op == "jump":
+            continue
+        elif landing in ("jump_false", "jump_true", "branch_false", "branch_true"):
+            # The second jump pops the word, whatever way it goes, unless it is `op` itself.
+            goes = landing.endswith("_false") == (op == "jump_false")
+            branch: LinearOp = "branch_false" if op == "jump_false" else "branch_true"
+            code[index] = (branch, further if goes else target + 1)
+    return code

@@ -11,6 +11,7 @@ import os
 import struct
 
 from relive import _core
+from relive.errors import ReliveError
 from relive.record.neutralise import neutralise
 from relive.tracee.maps import PROT_WRITE, Mapping, read_maps
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from relive.record.session import Session
     from relive.record.tasks import Task
 
-AGENT_PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "relive-agent")
+# beside the core, however the package was installed
+AGENT_PATH = os.path.join(os.path.dirname(_core.__file__), "relive-agent")
 
 _AT_NULL = 0
 _AT_IGNORE = 1
@@ -27,9 +29,8 @@ _AT_SYSINFO_EHDR = 33
 _SYS_MMAP = 9
 _SYS_MUNMAP = 11
 _PAGE = 4096
-_RAX, _RDX, _RSI, _RDI, _RIP, _RSP = 10, 12, 13, 14, 16, 19
-_R8, _R9, _R10, _ORIG_RAX = 9, 8, 7, 15
-_PTRACE_SYSCALL = 24
+_FIXED = 0x100022  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+_RIP, _RSP = 16, 19
 _KERNEL_NAMES = ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
 _agent_code: bytes | None = None
 
@@ -44,29 +45,21 @@ def agent_code() -> bytes:
     return _agent_code
 
 
-def _boot_mmap(tid: int) -> None:
+def _boot_mmap(session: Session, task: Task) -> None:
     """Maps the agent's page of code where no instruction of ours is yet: by one written
     over the program's entry point for a moment."""
-    regs = _core.getregs(tid)
-    at = regs[_RIP]
-    word = _core.peek(tid, at)
-    _core.poke(tid, at, (word & ~0xFFFF) | 0x050F)
-    r = list(regs)
-    r[_RAX] = _SYS_MMAP
-    r[_ORIG_RAX] = 2**64 - 1
-    r[_RDI], r[_RSI], r[_RDX] = _core.AGENT_TEXT, _PAGE, 5
-    r[_R10], r[_R8], r[_R9] = 0x100022, 2**64 - 1, 0  # PRIVATE | ANONYMOUS | FIXED_NOREPLACE
-    _core.setregs(tid, r)
-    for _ in range(2):
-        _core.resume(tid, _PTRACE_SYSCALL)
-        _, status = _core.wait(tid)
-        if not os.WIFSTOPPED(status):
-            raise ProcessLookupError
-    result = _core.getregs(tid)[_RAX]
-    _core.poke(tid, at, word)
-    _core.setregs(tid, regs)
+    at = _core.getregs(task.tid)[_RIP]
+    word = _core.peek(task.tid, at)
+    _core.poke(task.tid, at, (word & ~0xFFFF) | 0x050F)
+    result = session.core.remote(
+        task.serial, _SYS_MMAP, _core.AGENT_TEXT, _PAGE, 5, _FIXED, 2**64 - 1, 0, at
+    )
+    _core.poke(task.tid, at, word)
     if result != _core.AGENT_TEXT:
-        raise OSError(2**64 - result, "the agent's pages can't be mapped")
+        raise ReliveError(
+            f"can't record {task.tid}: the pages at {_core.AGENT_TEXT:#x} can't be mapped",
+            "the program occupies them",
+        )
 
 
 def _hide_vdso(session: Session, task: Task, sp: int) -> None:
@@ -126,9 +119,9 @@ def prepare(session: Session, task: Task) -> tuple[dict[str, object], list[tuple
     """
     tid = task.tid
     core = session.core
-    _boot_mmap(tid)
+    _boot_mmap(session, task)
     core.write(task.serial, _core.AGENT_TEXT, agent_code())
-    core.remote(task.serial, _SYS_MMAP, _core.AGENT_DATA, _PAGE, 3, 0x100022, 2**64 - 1, 0)
+    core.remote(task.serial, _SYS_MMAP, _core.AGENT_DATA, _PAGE, 3, _FIXED, 2**64 - 1, 0)
     regs = _core.getregs(tid)
     sp = regs[_RSP]
     _hide_vdso(session, task, sp)
@@ -137,7 +130,7 @@ def prepare(session: Session, task: Task) -> tuple[dict[str, object], list[tuple
     for m in read_maps(tid):
         if m.name in _KERNEL_NAMES:
             if m.name != "[vsyscall]":
-                core.remote(task.serial, _SYS_MUNMAP, m.start, m.size)
+                core.remote(task.serial, _SYS_MUNMAP, m.start, m.size, 0, 0, 0, 0)
             continue
         if _core.AGENT_TEXT <= m.start < _core.AGENT_TEXT + _core.AGENT_SIZE:
             continue

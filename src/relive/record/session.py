@@ -36,7 +36,9 @@ _SYS_PIDFD_GETFD = 438
 class Session:
     """One program being recorded."""
 
-    def __init__(self, out_dir: str, verify_memory: bool, quiet: bool) -> None:
+    def __init__(
+        self, out_dir: str, verify_memory: bool, quiet: bool, shared: str | None
+    ) -> None:
         self.verify_memory = verify_memory
         self.quiet = quiet
         self.core = _core.Recorder()
@@ -47,7 +49,7 @@ class Session:
         self._n_shared = 0
         self._sharing: set[int] = set()
         self.writer = ChunkWriter(out_dir)
-        self.store = FileStore(out_dir, shared=os.path.join(os.path.dirname(out_dir), ".store"))
+        self.store = FileStore(out_dir, shared=shared)
         cpus = os.sched_getaffinity(0)
         self.own_cpus = sum(1 << cpu for cpu in cpus)
         self.machine_cpus = (1 << (os.cpu_count() or 1)) - 1
@@ -345,14 +347,16 @@ def record(
     env: dict[str, str] | None = None,
     verify_memory: str | None = None,
     quiet: bool = False,
+    shared_files: str | None = None,
     started: Callable[[], None] | None = None,
 ) -> int:
     """Records a program and everything it starts; returns its wait status.
 
-    out_dir: where to save; must not exist.  started: called when the program has
+    out_dir: where to save; must not exist.  shared_files: a directory of stored files shared
+    by recordings (relive.trace.store), or None.  started: called when the program has
     been started.  Raises CannotStart, TraceWriteError, ReliveError.
     """
-    session = Session(os.fspath(out_dir), verify_memory is not None, quiet)
+    session = Session(os.fspath(out_dir), verify_memory is not None, quiet, shared_files)
     try:
         session.start(argv, dict(os.environ) if env is None else env)
         if started is not None:

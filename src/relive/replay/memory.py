@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from relive import _core
 from relive.errors import RecordingError
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
-AGENT_PATH = str(Path(__file__).parents[1] / "relive-agent")
+AGENT_PATH = os.path.join(os.path.dirname(_core.__file__), "relive-agent")
 
 _SYS_OPEN, _SYS_CLOSE, _SYS_MMAP, _SYS_MUNMAP, _SYS_EXECVE = 2, 3, 9, 11, 59
 _PTRACE_SYSCALL = 24
