@@ -26,6 +26,9 @@ class ParseError(ConditionError):
         caret = " " * self.column + "^" + "~" * (self.length - 1)
         super().__init__(f"column {self.column + 1}: {what}\n  {line}\n  {caret}", hint)
 
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
 
 class AgentExpressionError(ConditionError):
     """A gdb agent expression that is malformed or that relive can't decide.

@@ -23,7 +23,7 @@ WORD_MASK: Final = (1 << WORD_BITS) - 1
 SIGN_BIT: Final = 1 << (WORD_BITS - 1)
 N_REGISTERS: Final = len(x86_64.REGISTERS)
 
-MAX_DEPTH: Final = 200
+MAX_DEPTH: Final = 128
 """Levels of a tree that `check` allows: every pass over a tree is recursive."""
 MAX_NODES: Final = 1 << 16
 """Nodes of a tree (shared subtrees count each time) that `check` allows."""
