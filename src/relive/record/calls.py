@@ -80,7 +80,12 @@ def _clone_entry(session: Session, task: Task, regs: Regs) -> None:
 
 def _exec_entry(session: Session, task: Task, regs: Regs) -> None:
     # it waits for the other threads of the process to end
-    if runs_32_bit(session, task, regs):
+    path = program_path(session, task, regs)
+    if not session.may_trace_all and os.path.exists(path) and not os.access(path, os.R_OK):
+        session.core.skip(task.serial, -errno.EACCES)
+        session.warn("a program that you may not read was not started (EACCES)")
+        return
+    if runs_32_bit(path):
         session.core.skip(task.serial, -errno.ENOEXEC)
         session.warn("a 32-bit program was not started (ENOEXEC)")
         return
@@ -90,8 +95,8 @@ def _exec_entry(session: Session, task: Task, regs: Regs) -> None:
     task.at_release = lifecycle.release_writes(session, task)
 
 
-def runs_32_bit(session: Session, task: Task, regs: Regs) -> bool:
-    """Whether an exec is of an ELF file that is not 64-bit."""
+def program_path(session: Session, task: Task, regs: Regs) -> bytes:
+    """The file that an exec names, as the recorder reaches it."""
     path_at, at = regs[_RDI], f"/proc/{task.tid}/cwd"
     if regs[_ORIG_RAX] == 322:
         path_at = regs[_RSI]
@@ -100,11 +105,16 @@ def runs_32_bit(session: Session, task: Task, regs: Regs) -> bool:
     path = read_string(session, task, path_at)
     if path.startswith(b"/"):
         at = f"/proc/{task.tid}/root"
+    return os.fsencode(at) + (b"/" + path if path else b"")
+
+
+def runs_32_bit(path: bytes) -> bool:
+    """Whether a file is an ELF file that is not 64-bit."""
     try:
-        with open(os.fsencode(at) + (b"/" + path if path else b""), "rb") as f:
+        with open(path, "rb") as f:
             head = f.read(5)
     except OSError:
-        return False  # it fails by itself
+        return False  # its exec fails by itself
     return head[:4] == b"\x7fELF" and head[4] != 2
 
 
@@ -173,9 +183,28 @@ def _getaffinity_entry(session: Session, task: Task, regs: Regs) -> None:
 _PR_GET_TSC, _PR_SET_TSC = 25, 26
 
 
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+
+
+def _dumpable_entry(session: Session, task: Task, regs: Regs) -> None:
+    """A process that is not dumpable can be read only with CAP_SYS_PTRACE. Without it the setting
+    is kept here, and honoured when a signal would dump core."""
+    if session.may_trace_all:
+        return
+    if regs[_RDI] & 0xFFFFFFFF == _PR_GET_DUMPABLE:
+        session.core.skip(task.serial, 0 if task.mm in session.undumpable else 1)
+    elif regs[_RSI] > 1:
+        session.core.skip(task.serial, -errno.EINVAL)
+    else:
+        (session.undumpable.discard if regs[_RSI] else session.undumpable.add)(task.mm)
+        session.core.skip(task.serial, 0)
+
+
 def _prctl_entry(session: Session, task: Task, regs: Regs) -> None:
     option = regs[_RDI] & 0xFFFFFFFF
-    if option == _PR_GET_TSC:
+    if option in (_PR_GET_DUMPABLE, _PR_SET_DUMPABLE):
+        _dumpable_entry(session, task, regs)
+    elif option == _PR_GET_TSC:
         value = struct.pack("<i", 2 if task.tsc_faults else 1)
         try:
             session.core.write(task.serial, regs[_RSI], value)

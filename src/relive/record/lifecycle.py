@@ -62,6 +62,8 @@ def on_clone_event(session: Session, parent: Task, tid: int) -> None:
     if flags & _CLONE_CHILD_CLEARTID:
         child.clear_tid = child_tid
     core.add_task(child.serial, tid, tgid, mm)
+    if parent.mm in session.undumpable:
+        session.undumpable.add(mm)
     if parent.filtered:
         child.filtered = True
         core.flag(child.serial, "no_remote", True)

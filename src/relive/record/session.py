@@ -48,6 +48,8 @@ class Session:
         self._segments: dict[int, str] = {}
         self._n_shared = 0
         self._sharing: set[int] = set()
+        self.undumpable: set[int] = set()  # address spaces that asked not to be dumped
+        self.may_trace_all = _has_capability(19)  # CAP_SYS_PTRACE
         self.writer = ChunkWriter(out_dir)
         self.store = FileStore(out_dir, shared=shared)
         cpus = os.sched_getaffinity(0)
@@ -104,18 +106,19 @@ class Session:
                 f"/proc/{tid}/map_files/{m.start:x}-{m.end:x}", os.O_RDONLY | os.O_CLOEXEC
             )
         except OSError:
-            # needs CAP_CHECKPOINT_RESTORE (proc_map_files_get_link, 5.9); by name otherwise
-            fd = os.open(f"/proc/{tid}/root{m.name}", os.O_RDONLY | os.O_CLOEXEC)
-            if os.fstat(fd).st_ino != m.inode:
-                os.close(fd)
-                fd = os.open(f"/proc/{tid}/exe", os.O_RDONLY | os.O_CLOEXEC)
-                if os.fstat(fd).st_ino != m.inode:
-                    os.close(fd)
-                    raise ReliveError(
-                        f"the file mapped as {m.name} is gone",
-                        "it was replaced while the program started; record again",
-                    ) from None
-            return fd
+            pass  # needs CAP_CHECKPOINT_RESTORE (proc_map_files_get_link, 5.9); by name otherwise
+        for path in (f"/proc/{tid}/root{m.name}", f"/proc/{tid}/exe"):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            if os.fstat(fd).st_ino == m.inode:
+                return fd
+            os.close(fd)
+        raise ReliveError(
+            f"the file mapped as {m.name} is gone",
+            "it was replaced while the program started; record again",
+        )
 
     def take_fd(self, pidfd: int, fd: int) -> int | None:
         """A copy of another process's descriptor (pidfd_getfd(2))."""
@@ -264,6 +267,14 @@ def _adopt(session: Session, tid: int, status: int) -> None:
         _core.resume(tid, 7)
     except OSError:
         pass
+
+
+def _has_capability(number: int) -> bool:
+    with open("/proc/self/status", "rb") as f:
+        for line in f:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line[7:], 16) >> number & 1)
+    return False
 
 
 def _cpu_ids() -> tuple[int, int]:

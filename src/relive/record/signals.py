@@ -9,6 +9,7 @@ delivered just before that; one that ends or stops the process does so at once.
 from __future__ import annotations
 
 import errno
+import resource
 import struct
 
 from relive import _core
@@ -63,6 +64,8 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
             _log(session, task, signo, _FATAL)
         core.resume_with(task.serial, signo)
         return
+    if action == FATAL and task.mm in session.undumpable:
+        resource.prlimit(task.tgid, resource.RLIMIT_CORE, (0, 0))
     flags = {_core.SIGNAL_SYNC: _SYNC, _core.SIGNAL_AT_ENTRY: _AT_ENTRY}.get(place, 0)
     if action == CAUGHT:
         regs = _log(session, task, signo, flags)

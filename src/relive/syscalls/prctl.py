@@ -38,8 +38,9 @@ def _no(label: str, answer: int = errno.EINVAL, *, warn: bool = False) -> Facts:
 _OPTIONS: Final = {
     1: _op("PR_SET_PDEATHSIG", sig()),
     2: _op("PR_GET_PDEATHSIG", out("int")),
-    3: _op("PR_GET_DUMPABLE"),
-    4: _op("PR_SET_DUMPABLE", num()),
+    # A recorder without CAP_SYS_PTRACE could no longer read the memory: it keeps the setting.
+    3: _op("PR_GET_DUMPABLE", on_entry=True),
+    4: _op("PR_SET_DUMPABLE", num(), on_entry=True),
     5: _no("PR_GET_UNALIGN"),
     6: _no("PR_SET_UNALIGN"),
     7: _op("PR_GET_KEEPCAPS"),
