@@ -1,0 +1,1 @@
+"""The kernel evaluator: conditions decided by BPF programs in the kernel."""
