@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from relive.errors import ReliveError
 
+WINDOW = 100
+"""Characters shown on each side of a fault."""
+
 
 class ConditionError(ReliveError):
     """A condition that can't be used."""
@@ -23,7 +26,11 @@ class ParseError(ConditionError):
         self.what = what
         # Control characters would move the caret away from its column.
         line = "".join(c if c.isprintable() else " " for c in text)
-        caret = " " * self.column + "^" + "~" * (self.length - 1)
+        first, last = self.column - WINDOW, self.column + WINDOW
+        before = "..." if first > 0 else ""
+        line = before + line[max(first, 0) : last] + ("..." if last < len(line) else "")
+        start = len(before) + self.column - max(first, 0)
+        caret = " " * start + "^" + "~" * (min(self.length, max(len(line) - start, 1)) - 1)
         super().__init__(f"column {self.column + 1}: {what}\n  {line}\n  {caret}", hint)
 
     def __str__(self) -> str:

@@ -175,9 +175,10 @@ class _Parser:
                 return self.fault_at(found.start(), len(found.group()), what, hint)
         start = self.indent + max((error.offset or 1) - 1, 0)
         end = self.indent + max((error.end_offset or 0) - 1, 0)
-        if (error.lineno or 1) > 1:
+        if error.offset == 0:  # how Python says: at the end
             start = end = len(self.line.rstrip())
         what = error.msg.partition(". ")[0]
+        what = what[0].lower() + what[1:]
         if what.startswith("invalid syntax"):
             what = "an operand is missing" if start >= len(self.line.rstrip()) else "unexpected"
             if what == "unexpected":
@@ -401,7 +402,9 @@ class _Parser:
 
     def compare(self, node: ast.Compare) -> Value:
         terms: list[Value] = []
-        left = node.left
+        start = node.col_offset
+        # Each operand is visited once: in a chain it belongs to two comparisons.
+        left = self.visit(node.left)
         for operator, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, ast.In | ast.NotIn):
                 if len(node.ops) > 1:
@@ -412,19 +415,19 @@ class _Parser:
                 return boolean(inside)
             if isinstance(operator, ast.Is | ast.IsNot):
                 raise self.fault(node, "`is` is not possible in a condition", "write == or !=")
+            value = self.visit(right)
             try:
-                terms.append(comparison(operator, self.visit(left), self.visit(right)))
+                terms.append(comparison(operator, left, value))
             except SignError as error:
-                start, end = self.column(left.col_offset), self.column(right.end_col_offset or 0)
-                raise self.fault_at(start, end - start, error.what, error.hint) from None
-            left = right
+                first, end = self.column(start), self.column(right.end_col_offset or start)
+                raise self.fault_at(first, end - first, error.what, error.hint) from None
+            left, start = value, right.col_offset
         if len(terms) == 1:
             return terms[0]
         return boolean(all_of([term.expr for term in terms]))
 
-    def member(self, left: ast.expr, right: ast.expr) -> Expr:
-        """`left in right`."""
-        value = self.visit(left)
+    def member(self, value: Value, right: ast.expr) -> Expr:
+        """Whether a value is in the list or the range that `right` says."""
         match right:
             case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
                 return any_of([self.equals(value, item) for item in items])
