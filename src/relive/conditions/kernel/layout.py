@@ -9,6 +9,7 @@
       9   signal      the one to send (Notify by program)   }
      10   device      } of the pid namespace in which task  }
      11   inode       } ids are told                        }
+     12   muted       let nothing through, collect nothing  }
      16   8 stop slots of 4 words: claims, tid, hit, why
      48   constants of the condition, in the order the program uses them
 
@@ -38,6 +39,7 @@ LIMIT: Final = 8
 SIGNAL: Final = 9
 NS_DEVICE: Final = 10
 NS_INODE: Final = 11
+MUTED: Final = 12
 SLOTS: Final = 16
 N_SLOTS: Final = 8
 SLOT_WORDS: Final = 4

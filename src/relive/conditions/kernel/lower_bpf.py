@@ -175,16 +175,20 @@ class _Lowering:
         self.branch(expr, reject, False, 0)
         self.increment(layout.CANDIDATES)
         if self.collect:
+            self.unless_muted(reject)
             self.record(self.collect, reject)
         elif self.counted:
             a.load(8, R1, R7, layout.LIMIT * 8)
             a.jump("ne", R0, R1, reject)
+            self.unless_muted(reject)
             self.let_through(layout.Why.CANDIDATE)
         else:
+            self.unless_muted(reject)
             self.let_through(layout.Why.CANDIDATE)
         if self.undecided.used:
             a.bind(self.undecided)
             self.increment(layout.UNDECIDED)
+            self.unless_muted(reject)
             self.let_through(layout.Why.UNDECIDED)
         if reject.used:
             a.bind(reject)
@@ -203,6 +207,11 @@ class _Lowering:
         self.a.mov_imm(R0, 1)
         self.a.atomic_add(R7, word * 8, R0)
         self.a.alu_imm("add", R0, 1)
+
+    def unless_muted(self, reject: Label) -> None:
+        """Go on at `reject` when the site is being taken away."""
+        self.a.load(8, R1, R7, layout.MUTED * 8)
+        self.a.jump_imm("ne", R1, 0, reject)
 
     def let_through(self, why: layout.Why) -> None:
         """Tell the supervisor which hit of which task this is, deliver, end."""

@@ -164,6 +164,7 @@ class KernelSite:
         return program
 
     def _fill(self, program: Program, lowered: Lowered) -> None:
+        program.values[layout.MUTED] = 0
         program.values[layout.LIMIT] = self._count or 0
         program.values[layout.SIGNAL] = self._signal
         for word, value in enumerate(lowered.constants, layout.CONSTANTS):
@@ -448,7 +449,8 @@ class UprobeSite(KernelSite):
         if event is None:
             self.close()
             return lambda: None
-        event.disable()
+        # A disabled event still runs the program.
+        self.program.values[layout.MUTED] = 1
         thread = threading.Thread(target=self._close, args=(event,), name="relive-uprobe")
         thread.start()
         return thread.join
