@@ -63,6 +63,10 @@ class Loader(Protocol):
         """File descriptors of program, map of values, ring.  Raises BpfRefused."""
         ...
 
+    def __hash__(self) -> int:
+        """By identity: what a loader allows is found out once (machine.py)."""
+        ...
+
 
 def create_map(kind: int, value_size: int, entries: int, flags: int = 0) -> int:
     """BPF_MAP_CREATE of an array (4-byte keys) or a ring (no keys); its file descriptor."""
