@@ -1,0 +1,163 @@
+"""Pages of the target that hold stubs: mapped where jumps can reach them, and shared out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from relive.arch.x86_64 import PAGE_SIZE, USER_SPACE_END
+from relive.tracee.maps import PROT_EXEC, PROT_READ
+from relive.tracee.patching.space import ANY, Allowed, Intervals, find
+from relive.tracee.patching.target import Target
+
+SYS_MMAP: Final = 9
+SYS_MUNMAP: Final = 11
+MAP_SHARED: Final = 1
+MAP_PRIVATE: Final = 2
+MAP_ANONYMOUS: Final = 0x20
+MAP_FIXED_NOREPLACE: Final = 0x100000
+
+REACH: Final = (1 << 31) - (1 << 20)
+"""Bytes from a site within which its stub has to be."""
+_CHUNK: Final = 16 * PAGE_SIZE
+_LOWEST: Final = 16 * PAGE_SIZE
+_HEAP_ROOM: Final = 1 << 30
+"""Left free above the program and its heap, for brk to grow into."""
+_STACK_ROOM: Final = 256 << 20
+"""Left free below the initial thread's stack, which grows down; the kernel keeps its own
+mappings half of this away at least (mmap_base in arch/x86/mm/mmap.c)."""
+
+
+class NoRoom(OSError):
+    """No memory that the jump could reach can be mapped."""
+
+
+class Arenas:
+    """Stub pages.  All methods may make system calls in the target."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._free = Intervals()
+        self._gaps = Intervals()
+        self._pages: list[tuple[int, int]] = []
+
+    def refresh(self) -> None:
+        """Looks again what is mapped: to be called before sites are placed."""
+        gaps = Intervals()
+        gaps.add(_LOWEST, USER_SPACE_END)
+        pid = self._target.pid
+        try:
+            program = os.readlink(f"/proc/{pid}/exe")
+        except OSError:
+            program = ""
+        for m in self._target.maps():
+            if m.start >= USER_SPACE_END:
+                continue
+            gaps.remove(m.start, m.end)
+            if m.name == "[heap]" or (program and m.name == program):
+                gaps.remove(m.end, m.end + _HEAP_ROOM)
+            elif m.name == "[stack]":
+                gaps.remove(m.start - _STACK_ROOM, m.start)
+        self._gaps = gaps
+
+    def place(self, origin: int, allowed: Allowed, before: int, after: int) -> int:
+        """An address A whose displacement from `origin` is allowed, with [A - before, A + after)
+        taken for the caller.  Raises NoRoom."""
+        bounds = (max(origin - REACH, _LOWEST), origin + REACH)
+        if allowed == ANY:
+            allowed = (tuple(v for v in range(256) if not (v + origin) % 16), None, None, None)
+            # What the code refers to may be on the other side: stay near.
+            near = (origin - REACH // 4, origin + REACH // 4)
+            at = find(self._free, origin, allowed, before, after, near)
+            if at is None:
+                self._map_chunk(origin, before + after + PAGE_SIZE)
+                at = find(self._free, origin, allowed, before, after, bounds)
+        else:
+            at = find(self._free, origin, allowed, before, after, bounds)
+            if at is None:
+                at = self._map_exactly(origin, allowed, before, after, bounds)
+        if at is None:
+            raise NoRoom(errno.ENOMEM, "no free memory where the jump could reach")
+        self._free.remove(at - before, at + after)
+        return at
+
+    def give_back(self, start: int, end: int) -> None:
+        """Memory of a stub that no task can be in."""
+        self._free.add(start, end)
+
+    def map_near(self, near: int, size: int, prot: int, flags: int, fd: int = -1) -> int:
+        """Maps whole pages within reach of the address `near`, outside what stubs use."""
+        size = (size + PAGE_SIZE - 1) & -PAGE_SIZE
+        for start, end in self._gaps.around(near):
+            if end - start < size:
+                continue
+            at = end - size if end <= near else start
+            if abs(at - near) > REACH:
+                break
+            if self._map(at, size, prot, flags, fd):
+                return at
+        raise NoRoom(errno.ENOMEM, "no free memory within reach")
+
+    def pages(self) -> list[tuple[int, int]]:
+        """What was mapped for stubs."""
+        return list(self._pages)
+
+    def unmap(self) -> None:
+        """Unmaps all stub pages: no task is in them or will return to them."""
+        for start, end in self._pages:
+            self._target.syscall(SYS_MUNMAP, start, end - start)
+        self._pages.clear()
+        self._free = Intervals()
+
+    def _map(self, start: int, size: int, prot: int, flags: int, fd: int) -> bool:
+        if not self._target.usable(start, start + size):
+            return False
+        got = self._target.syscall(
+            SYS_MMAP, start, size, prot, flags | MAP_FIXED_NOREPLACE, fd & (1 << 64) - 1, 0
+        )
+        if got == start:
+            self._gaps.remove(start, start + size)
+            return True
+        if got > 0:  # a kernel before 4.17 takes the address as a hint
+            self._target.syscall(SYS_MUNMAP, got, size)
+        elif got not in (-errno.EEXIST, -errno.EINVAL, -errno.EPERM):
+            raise NoRoom(-got, f"mmap in the target: {os.strerror(-got)}")
+        return False
+
+    def _map_code(self, start: int, end: int) -> bool:
+        if not self._map(
+            start, end - start, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1
+        ):
+            return False
+        self._pages.append((start, end))
+        self._free.add(start, end)
+        return True
+
+    def _map_chunk(self, origin: int, size: int) -> None:
+        size = max(_CHUNK, (size + PAGE_SIZE - 1) & -PAGE_SIZE)
+        tries = 0
+        for start, end in list(self._gaps.around(origin)):
+            if end - start < size:
+                continue
+            at = end - size if end <= origin else start
+            if abs(at - origin) > REACH - size or tries > 64:
+                break
+            tries += 1
+            if self._map_code(at, at + size):
+                return
+
+    def _map_exactly(
+        self, origin: int, allowed: Allowed, before: int, after: int, bounds: tuple[int, int]
+    ) -> int | None:
+        low, high = bounds
+        for _ in range(32):
+            at = find(self._gaps, origin, allowed, before, after, (low, high))
+            if at is None:
+                return None
+            start = (at - before) & -PAGE_SIZE
+            end = (at + after + PAGE_SIZE - 1) & -PAGE_SIZE
+            if self._map_code(start, end):
+                return at
+            self._gaps.remove(start, end)
+        return None
