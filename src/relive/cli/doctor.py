@@ -15,10 +15,16 @@ class Doctor(Command):
     about = """\
 Try everything of this machine that relive can use, and say for each what was
 found, what relive does with it, and what to do to get more.  The exit status is
-1 when a recording cannot be made or replayed here."""
+1 when a recording cannot be made or replayed here.
+
+With --selftest, prove on this machine what conditions decided in the kernel rely
+on: what a rejected and an accepted hit of a breakpoint give, and that every way
+of stopping stops exactly at the address, 1000 of 1000.  The exit status is 1
+when one of them does not hold."""
     options = (
         Option("--json", help="print JSON: a list of objects"),
         Option("--list", help="only list what is tried"),
+        Option("--selftest", help="prove what the kernel evaluator relies on"),
     )
     most = 0
 
@@ -26,23 +32,35 @@ found, what relive does with it, and what to do to get more.  The exit status is
         from relive import __version__
         from relive.doctor import examine, probes
 
+        proving = args.has("selftest")
+        tried = probes()
+        if proving:
+            from relive.doctor.selftest import PROOFS
+
+            tried = PROOFS
         if args.has("list"):
-            for probe in probes():
+            for probe in tried:
                 put(f"{probe.name:<22} {probe.use}\n")
             return 0
         found: list[tuple[Probe, Finding]] = []
         as_json = args.has("json")
         if not as_json:
             put(f"relive {__version__}\n")
-        for probe in probes():
+        for probe in tried:
             finding = examine(probe)
             found.append((probe, finding))
             if not as_json:
                 put(line(probe, finding))
                 flush()
-        missing = [probe.name for probe, finding in found if fatal(probe, finding)]
+        missing = [
+            probe.name
+            for probe, finding in found
+            if (finding.status == "no" if proving else fatal(probe, finding))
+        ]
         if as_json:
             self.as_json(found)
+        elif proving:
+            put(verdict(missing, found))
         elif missing:
             put(f"relive cannot work here: {', '.join(missing)}\n")
         else:
@@ -71,6 +89,16 @@ found, what relive does with it, and what to do to get more.  The exit status is
 def fatal(probe: Probe, finding: Finding) -> bool:
     """Whether relive cannot work because of this."""
     return probe.required and finding.status == "no"
+
+
+def verdict(wrong: list[str], found: list[tuple[Probe, Finding]]) -> str:
+    """The last line of a self-test."""
+    if wrong:
+        return f"does not hold here: {', '.join(wrong)}\n"
+    untried = [probe.name for probe, finding in found if finding.status != "yes"]
+    if untried:
+        return f"all that could be tried holds here; not tried: {', '.join(untried)}\n"
+    return "all of it holds here\n"
 
 
 def line(probe: Probe, finding: Finding) -> str:

@@ -115,8 +115,11 @@ def locate(pid: int, address: int) -> Place | None:
             continue
         if "x" not in rights or inode == "0" or not name:
             return None
-        link = Path(f"/proc/{pid}/map_files/{low:x}-{high:x}")
-        path = str(link) if link.exists() else name[0]
+        path = f"/proc/{pid}/map_files/{low:x}-{high:x}"
+        try:
+            Path(path).stat()
+        except OSError:  # needs CAP_CHECKPOINT_RESTORE
+            path = name[0]
         return Place(path, address - low + int(offset, 16), name[0])
     return None
 
