@@ -1,0 +1,1 @@
+"""Conditions decided inside the process, by compiled stubs."""
