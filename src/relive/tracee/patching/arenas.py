@@ -42,6 +42,13 @@ class Arenas:
         self._gaps = Intervals()
         self._pages: list[tuple[int, int]] = []
 
+    def inherit(self, parent: Arenas) -> None:
+        """After a fork: the same pages are mapped here, in the same state."""
+        self._pages = list(parent._pages)
+        self._free = Intervals()
+        for start, end in parent._free:
+            self._free.add(start, end)
+
     def refresh(self) -> None:
         """Looks again what is mapped: to be called before sites are placed."""
         gaps = Intervals()

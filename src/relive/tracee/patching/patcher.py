@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
@@ -243,10 +243,12 @@ class Patcher:
             if address in self._sites and address not in removed:
                 raise ValueError(f"{address:#x} is patched already")
         self.arenas.refresh()
-        pending: dict[int, int] = {}
+        back: dict[int, int] = {}
         for patch in affected.values():
             for a, (original, _) in patch.writes.items():
-                pending[a] = original
+                back[a] = original
+        self._write(back)
+        pending: dict[int, int] = {}
         # Highest address first: a pun then relies on bytes that stay.
         plans = [r for a, r in requests.items()]
         plans += [p.request for a, p in affected.items() if a not in removed]
@@ -323,6 +325,44 @@ class Patcher:
         moved[_RIP] = self._entry(patch, at)
         self.target.set_registers(tid, moved)
         return Trap(Happened.STRAY, patch, at - patch.address)
+
+    def fork(self, target: Target) -> Patcher:
+        """The patcher of a child that `fork` just made: it has the same patches, and its own
+        copy of the stubs.  (Bodies are shared, and so is what they count.)"""
+        other = Patcher(target)
+        twins = {id(p.patch): p.patch for p in self._placed.values()}
+        copies = {
+            key: replace(
+                patch,
+                writes=dict(patch.writes),
+                entries=dict(patch.entries),
+                passed_over=list(patch.passed_over),
+            )
+            for key, patch in twins.items()
+        }
+        other.arenas.inherit(self.arenas)
+        other.learned = set(self.learned)
+        other._sites = {a: copies[id(patch)] for a, patch in self._sites.items()}
+        other._order = list(self._order)
+        other._original = dict(self._original)
+        other._placed = {
+            a: placed._replace(patch=copies[id(placed.patch)]) for a, placed in self._placed.items()
+        }
+        other._starts = list(self._starts)
+        other._functions = dict(self._functions)
+        return other
+
+    def unmapped(self, start: int, end: int) -> list[int]:
+        """The program unmapped (or mapped anew) this range: sites in it are no more, their
+        addresses are returned; nothing is written there."""
+        gone = [a for a in self._order if start <= a < end]
+        for address in gone:
+            self._forget(address)
+        for bounds in list(self._functions):
+            if bounds[0] < end and start < bounds[1]:
+                del self._functions[bounds]
+        self.learned = {a for a in self.learned if not start <= a < end}
+        return gone
 
     def release(self) -> bool:
         """Unmaps the stub pages, once nothing is patched; False if a task may still come back
