@@ -73,7 +73,11 @@ static int module_exec(PyObject *module)
             return -1;
     if (module_add_type(module, &recorder_spec, "Recorder") < 0)
         return -1;
-    return module_add_type(module, &replayer_spec, "Replayer");
+    if (module_add_type(module, &replayer_spec, "Replayer") < 0)
+        return -1;
+    if (module_add_type(module, &live_spec, "Live") < 0)
+        return -1;
+    return live_add_constants(module);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -1,6 +1,7 @@
 """The mechanism that runs per stop: ptrace, the event log, recording and replaying."""
 
 from collections.abc import Sequence
+from typing import Any
 
 AGENT_TEXT: int
 AGENT_DATA: int
@@ -167,3 +168,76 @@ class Replayer:
     def apply(self, serial: int, blob: bytes, /) -> None: ...
     def set_output(self, stdout: int, stderr: int, /) -> None: ...
     def stop_at(self, event: int, /) -> None: ...
+
+LIVE_HIT: int
+LIVE_FORK: int
+LIVE_EXEC: int
+LIVE_EXIT: int
+LIVE_DRAIN: int
+LIVE_TRAP: int
+LIVE_THREAD: int
+LIVE_EMPTY: int
+
+class Live:
+    """Live programs under breakpoints. Belongs to one thread, the tracer; see relive.live."""
+
+    def __init__(
+        self,
+        follow: bool = False,
+        threads: bool = False,
+        one_core: bool = True,
+        ring: int = 1 << 20,
+    ) -> None: ...
+    def close(self) -> None: ...
+    def attach(self, pid: int, /) -> int: ...
+    def start(
+        self, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes], /
+    ) -> tuple[int, int]: ...
+    # The events differ in length: their first item says which one it is.
+    def run(self, timeout_ms: int = -1, /) -> tuple[Any, ...] | None: ...
+    def resume(self, tid: int, signal: int = 0, /) -> None: ...
+    def pause(self) -> None: ...
+    def unpause(self) -> None: ...
+    def detach(self, space: int = 0, stopped: bool = False, /) -> None: ...
+    def call(self, tid: int, nr: int, /, *args: int) -> int: ...
+    def set_gadget(self, space: int, address: int, /) -> None: ...
+    def arm(
+        self,
+        space: int,
+        kind: int,
+        address: int,
+        length: int,
+        when: tuple[bytes, int] | None,
+        reports: bool,
+        stop_at: int,
+        collect: Sequence[tuple[bytes, int]],
+        emulate: bool,
+        slot: int,
+        slot_length: int,
+        /,
+    ) -> int: ...
+    def disarm(self, site: int, /) -> tuple[int, int, int, int]: ...
+    def counts(self, site: int, /) -> tuple[int, int, int, int]: ...
+    def drain(self) -> bytes: ...
+    def read(self, space: int, address: int, size: int, /) -> bytes: ...
+    def write(self, space: int, address: int, data: bytes, /) -> None: ...
+    def tasks(self) -> list[tuple[int, int, int, int]]: ...
+    def foreign(
+        self, signals: int, traps: Sequence[int], ranges: Sequence[tuple[int, int]], /
+    ) -> None: ...
+    def guard(self, space: int, address: int, patched: bytes, original: bytes, /) -> int: ...
+    def unguard(self, entry: int, /) -> None: ...
+    def guardian_pid(self) -> int: ...
+
+def condition(
+    code: tuple[bytes, int], registers: Sequence[int], pid: int, hits: int, /
+) -> tuple[int, int, int]:
+    """(outcome, value, address of the load that failed) of a supervisor condition."""
+
+def emulate(
+    code: bytes, address: int, registers: Sequence[int], pid: int, /
+) -> tuple[int, Registers] | None:
+    """(length, registers afterwards) of an instruction, None when it is not emulated."""
+
+def emulated_length(code: bytes, /) -> int:
+    """Bytes of the instruction if it can be emulated, else 0."""

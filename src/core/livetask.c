@@ -1,0 +1,616 @@
+/* Tasks and address spaces of live programs: attaching, stopping, letting go. */
+#define _GNU_SOURCE
+#include "live.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OPTIONS                                                                                    \
+    (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |      \
+     PTRACE_O_TRACEEXEC)
+
+struct task *task_find(const struct live *l, pid_t tid)
+{
+    struct task *t = l->tasks[tid & 255];
+
+    while (t && t->tid != tid)
+        t = t->next;
+    return t;
+}
+
+int task_create(struct live *l, pid_t tid, pid_t tgid, struct space *s, enum task_state state,
+                struct task **ret)
+{
+    struct task *t = calloc(1, sizeof *t);
+
+    if (!t)
+        return -ENOMEM;
+    t->tid = tid;
+    t->tgid = tgid;
+    t->space = s;
+    t->state = state;
+    t->next = l->tasks[tid & 255];
+    l->tasks[tid & 255] = t;
+    l->n_tasks++;
+    s->tasks++;
+    *ret = t;
+    return 0;
+}
+
+void task_destroy(struct live *l, struct task *t)
+{
+    struct task **link = &l->tasks[t->tid & 255];
+
+    while (*link != t)
+        link = &(*link)->next;
+    *link = t->next;
+    if (t->has_pending)
+        l->n_waiting--;
+    l->n_tasks--;
+    space_leave(l, t);
+    stash_free(&t->stash);
+    free(t);
+}
+
+void task_set_pending(struct live *l, struct task *t, int status)
+{
+    if (!t->has_pending)
+        l->n_waiting++;
+    t->has_pending = true;
+    t->pending = status;
+    t->state = TASK_PAUSED;
+}
+
+bool event_stop(int status)
+{
+    return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP;
+}
+
+/* -- spaces */
+
+int space_create(struct live *l, pid_t tgid, struct space **ret)
+{
+    struct space *s = calloc(1, sizeof *s);
+    int rc;
+
+    if (!s)
+        return -ENOMEM;
+    rc = mem_open(&s->mem, tgid);
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    s->id = l->next_space++;
+    s->tgid = tgid;
+    s->next = l->spaces;
+    l->spaces = s;
+    *ret = s;
+    return 0;
+}
+
+void space_destroy(struct live *l, struct space *s)
+{
+    struct space **link = &l->spaces;
+
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    sites_retire(l, s);
+    if (s->guarded)
+        guardian_drop_file(&l->guardian, s->guard_file);
+    mem_close(&s->mem);
+    free(s->over_addrs);
+    free(s->over_bytes);
+    free(s->gone);
+    free(s);
+}
+
+struct space *space_find(const struct live *l, uint32_t id)
+{
+    struct space *s = l->spaces;
+
+    while (s && s->id != id)
+        s = s->next;
+    return s;
+}
+
+/* The task no longer counts in its space, which ends with its last one. */
+void space_leave(struct live *l, struct task *t)
+{
+    struct space *s = t->space;
+
+    t->space = NULL;
+    if (s && --s->tasks == 0)
+        space_destroy(l, s);
+}
+
+/* -- going on */
+
+/* Signals that could not be injected go back into the thread's queue. */
+void task_requeue(const struct task *t, const struct stashed_signal *item)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof info);
+    memcpy(&info, item->info, sizeof item->info);
+    /* The kernel lets nobody claim to be the kernel; then the number at least. */
+    if (syscall(SYS_rt_tgsigqueueinfo, t->tgid, t->tid, item->signo, &info) < 0)
+        syscall(SYS_tgkill, t->tgid, t->tid, item->signo);
+}
+
+int task_go(struct live *l, struct task *t, int signo)
+{
+    int request = t->group ? PTRACE_LISTEN : PTRACE_CONT, rc;
+    struct stashed_signal item;
+
+    if (!signo && t->stash.count && t->signal_stop) {
+        stash_pop(&t->stash, &item);
+        if (ptrace(PTRACE_SETSIGINFO, t->tid, NULL, item.info) == 0)
+            signo = item.signo;
+    }
+    while (t->stash.count) {
+        stash_pop(&t->stash, &item);
+        task_requeue(t, &item);
+    }
+    t->at_patch = 0;
+    t->signal_stop = false;
+    rc = task_resume(t->tid, request, signo);
+    if (rc && rc != -ESRCH)
+        return rc;
+    /* ESRCH: killed; its end will be told. */
+    t->state = t->group ? TASK_LISTEN : TASK_RUNNING;
+    t->group = false;
+    (void)l;
+    return 0;
+}
+
+/* Waits for a task that is about to stop; the status waits its turn unless it
+ * is the stop that was asked for. */
+static int collect_stop(struct live *l, struct task *t)
+{
+    int status, rc;
+
+    if (early_take(l, t->tid, &status))
+        rc = t->tid;
+    else
+        rc = wait_for(t->tid, 0, &status);
+    if (rc == -ECHILD) {
+        /* a leader that an exec of another thread removed, or a thread reaped otherwise */
+        task_set_pending(l, t, 0);
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    if (event_stop(status) && t->state != TASK_NEW) {
+        t->interrupting = false;
+        t->group = WSTOPSIG(status) != SIGTRAP;
+        t->signal_stop = false;
+        t->state = TASK_PAUSED;
+        return 0;
+    }
+    t->fresh = t->state == TASK_NEW;
+    task_set_pending(l, t, status);
+    return 0;
+}
+
+int task_stop(struct live *l, struct task *t)
+{
+    if (t->state == TASK_PAUSED || t->state == TASK_HELD)
+        return 0;
+    if (t->state != TASK_NEW && !t->interrupting) {
+        if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0 && errno != ESRCH)
+            return -errno;
+        t->interrupting = true;
+    }
+    return collect_stop(l, t);
+}
+
+/* A new task that a pending status tells of, and nobody has entered yet, runs on
+ * its own: it has to be stopped, too. */
+static int enter_new(struct live *l, const struct task *t);
+
+int tasks_pause(struct live *l, struct space *s)
+{
+    bool again = true;
+
+    while (again) {
+        again = false;
+        for (size_t i = 0; i < 256; i++) {
+            for (struct task *t = l->tasks[i]; t; t = t->next) {
+                int rc;
+
+                if ((s && t->space != s) || t->state == TASK_PAUSED || t->state == TASK_HELD)
+                    continue;
+                rc = task_stop(l, t);
+                if (rc)
+                    return rc;
+                rc = enter_new(l, t);
+                if (rc < 0)
+                    return rc;
+                again = again || rc > 0;
+            }
+        }
+    }
+    return 0;
+}
+
+int live_pause(struct live *l)
+{
+    l->frozen = true;
+    return tasks_pause(l, NULL);
+}
+
+int live_unpause(struct live *l)
+{
+    l->frozen = false;
+    return tasks_unpause(l, NULL);
+}
+
+int tasks_unpause(struct live *l, struct space *s)
+{
+    int result = 0;
+
+    if (l->frozen)
+        return 0;
+
+    for (size_t i = 0; i < 256; i++)
+        for (struct task *t = l->tasks[i]; t; t = t->next)
+            if ((!s || t->space == s) && t->state == TASK_PAUSED && !t->has_pending) {
+                int rc = task_go(l, t, 0);
+
+                if (rc && !result)
+                    result = rc;
+            }
+    return result;
+}
+
+static bool is_creation(int status)
+{
+    int event = status >> 16;
+
+    return WIFSTOPPED(status) && (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK ||
+                                  event == PTRACE_EVENT_VFORK);
+}
+
+#define CLONE_VM_FLAG 0x100
+#define CLONE_THREAD_FLAG 0x10000
+
+/* What the call that made the task shares: from the creator's registers at the event. */
+static int creation_flags(const struct task *t, int event, uint64_t *ret)
+{
+    struct regs r;
+    int rc = regs_get(t->tid, &r);
+
+    if (rc)
+        return rc;
+    *ret = 0;
+    if (r.r[R_CS] != 0x33)
+        *ret = event == PTRACE_EVENT_CLONE ? CLONE_VM_FLAG | CLONE_THREAD_FLAG : 0;
+    else if (r.r[R_ORIG_RAX] == SYS_clone)
+        *ret = r.r[R_RDI];
+    else if (r.r[R_ORIG_RAX] == SYS_clone3)
+        rc = mem_read(&t->space->mem, r.r[R_RDI], ret, sizeof *ret);
+    else if (event == PTRACE_EVENT_VFORK)
+        *ret = CLONE_VM_FLAG;
+    return rc;
+}
+
+static int enter_new(struct live *l, const struct task *t)
+{
+    unsigned long message;
+    struct space *space = t->space;
+    struct task *child;
+    uint64_t flags;
+    pid_t tgid;
+    int rc;
+
+    if (!t->has_pending || !is_creation(t->pending))
+        return 0;
+    if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &message) < 0)
+        return errno == ESRCH ? 0 : -errno;
+    if (task_find(l, (pid_t)message))
+        return 0; /* entered before */
+    rc = creation_flags(t, t->pending >> 16, &flags);
+    if (rc)
+        return rc == -ESRCH ? 0 : rc;
+    tgid = flags & CLONE_THREAD_FLAG ? t->tgid : (pid_t)message;
+    if (!(flags & CLONE_VM_FLAG)) {
+        rc = space_create(l, (pid_t)message, &space);
+        if (rc) /* killed already */
+            return rc == -ESRCH || rc == -ENOENT ? 0 : rc;
+        /* It runs nothing before its first stop, and its creator is still at the
+         * event: what it copied is what is there now. */
+        rc = patches_clean_copy(t->space, &space->mem);
+        if (rc && rc != -ESRCH) {
+            space_destroy(l, space);
+            return rc;
+        }
+    }
+    rc = task_create(l, (pid_t)message, tgid, space, TASK_NEW, &child);
+    if (rc)
+        return rc;
+    child->parent = t->tgid;
+    child->vfork = (flags & CLONE_VM_FLAG) && !(flags & CLONE_THREAD_FLAG);
+    return 1;
+}
+
+int task_enter_new(struct live *l, struct task *t, int status)
+{
+    int rc;
+
+    t->has_pending = true; /* as enter_new expects it */
+    t->pending = status;
+    rc = enter_new(l, t);
+    t->has_pending = false;
+    return rc < 0 ? rc : 0;
+}
+
+/* -- single steps */
+
+static bool caused_here(int signo, int code)
+{
+    return code > 0 && (signo == SIGSEGV || signo == SIGBUS || signo == SIGILL || signo == SIGFPE);
+}
+
+/* One instruction of a stopped task; nobody else may be able to meet what was
+ * changed for it. Signals that come in between are kept for later. */
+int task_step(struct live *l, struct task *t)
+{
+    bool rejoin = t->group; /* a group stop, when this is over */
+
+    t->group = false;
+    for (;;) {
+        siginfo_t info;
+        int status, rc = task_resume(t->tid, PTRACE_SINGLESTEP, 0);
+
+        if (rc && rc != -ESRCH)
+            return rc;
+        rc = wait_for(t->tid, 0, &status);
+        if (rc < 0)
+            return rc;
+        if (!WIFSTOPPED(status)) {
+            task_set_pending(l, t, status);
+            return 1;
+        }
+        if (event_stop(status)) {
+            t->interrupting = false;
+            rejoin = rejoin || WSTOPSIG(status) != SIGTRAP;
+            continue;
+        }
+        if (status >> 16) {
+            task_set_pending(l, t, status);
+            return 1;
+        }
+        if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0) {
+            if (errno == ESRCH)
+                continue; /* killed: the next wait says so */
+            return -errno;
+        }
+        if (WSTOPSIG(status) == SIGTRAP && (info.si_code == TRAP_TRACE || info.si_code == TRAP_BRKPT)) {
+            t->signal_stop = true;
+            if (rejoin && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0)
+                t->interrupting = true;
+            return 0;
+        }
+        if (WSTOPSIG(status) == SIGTRAP || caused_here(WSTOPSIG(status), info.si_code)) {
+            task_set_pending(l, t, status);
+            return 1;
+        }
+        rc = stash_add(&t->stash, t->tid, WSTOPSIG(status));
+        if (rc && rc != -ESRCH)
+            return rc;
+    }
+}
+
+int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], int64_t *ret)
+{
+    struct task *t = task_find(l, tid);
+    struct regs saved, r;
+    int rc;
+
+    if (!t || (t->state != TASK_HELD && t->state != TASK_PAUSED))
+        return -ESRCH;
+    if (!t->space->gadget)
+        return -ENOSYS;
+    rc = regs_get(tid, &saved);
+    if (rc)
+        return rc;
+    r = saved;
+    r.r[R_RIP] = t->space->gadget;
+    r.r[R_RAX] = nr;
+    r.r[R_ORIG_RAX] = ~0ull; /* the call it may be in is made again afterwards */
+    r.r[R_RDI] = args[0];
+    r.r[R_RSI] = args[1];
+    r.r[R_RDX] = args[2];
+    r.r[R_R10] = args[3];
+    r.r[R_R8] = args[4];
+    r.r[R_R9] = args[5];
+    r.r[R_EFLAGS] &= ~0x100ull;
+    rc = regs_set(tid, &r);
+    if (rc)
+        return rc;
+    rc = task_step(l, t);
+    if (rc)
+        return rc < 0 ? rc : -ESRCH;
+    rc = regs_get(tid, &r);
+    if (rc)
+        return rc;
+    *ret = (int64_t)r.r[R_RAX];
+    /* This stop is on the way to signal delivery, where the kernel looks after
+     * calls to be restarted: the registers decide, and they are the old ones. */
+    return regs_set(tid, &saved);
+}
+
+/* -- attaching */
+
+static int seize_new_threads(struct live *l, pid_t pid, struct space *s, unsigned *ret_new)
+{
+    char path[40];
+    struct dirent *entry;
+    int rc = 0;
+    DIR *dir;
+
+    *ret_new = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    dir = opendir(path);
+    if (!dir)
+        return errno == ENOENT ? -ESRCH : -errno;
+    while (!rc && (entry = readdir(dir))) {
+        pid_t tid = atoi(entry->d_name);
+        struct task *t;
+
+        if (tid <= 0 || task_find(l, tid))
+            continue;
+        if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)(long)OPTIONS) < 0) {
+            char state = task_state_letter(tid);
+
+            /* gone meanwhile, or a leader that ended before its threads; a thread whose
+             * creator we have is ours already and tells by its first stop */
+            if (errno != ESRCH && state != 'Z' && state != 'X' && state != 0) {
+                int err = errno;
+                char status_path[64], text[4096], *at;
+                ssize_t n = -1;
+                int fd;
+
+                snprintf(status_path, sizeof status_path, "/proc/%d/task/%d/status", pid, tid);
+                fd = open(status_path, O_RDONLY | O_CLOEXEC);
+                if (fd >= 0) {
+                    n = read(fd, text, sizeof text - 1);
+                    close(fd);
+                }
+                text[n > 0 ? n : 0] = 0;
+                at = strstr(text, "\nTracerPid:");
+                if (!at || atoi(at + 11) != getpid())
+                    rc = -err;
+            }
+            continue;
+        }
+        rc = task_create(l, tid, pid, s, TASK_RUNNING, &t);
+        ++*ret_new;
+    }
+    closedir(dir);
+    return rc;
+}
+
+int live_attach(struct live *l, pid_t pid, struct space **ret)
+{
+    struct space *s;
+    unsigned fresh;
+    int rc;
+
+    rc = space_create(l, pid, &s);
+    if (rc)
+        return rc;
+    /* Threads made by one that we have come to us by themselves; those made by one
+     * we did not have yet are in the list the next time. */
+    do {
+        rc = seize_new_threads(l, pid, s, &fresh);
+    } while (!rc && fresh);
+    if (!rc && !s->tasks)
+        rc = -ESRCH;
+    if (!rc)
+        rc = tasks_pause(l, s);
+    if (rc) {
+        if (s->tasks)
+            live_detach(l, s, false);
+        else
+            space_destroy(l, s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+static _Noreturn void child(const char *path, char *const argv[], char *const envp[], int go,
+                            int failed)
+{
+    char byte;
+    int err;
+
+    signal(SIGPIPE, SIG_DFL); /* CPython ignores these; a program expects them so */
+    signal(SIGXFSZ, SIG_DFL);
+    while (read(go, &byte, 1) < 0 && errno == EINTR)
+        ;
+    execve(path, argv, envp);
+    err = errno;
+    if (write(failed, &err, sizeof err) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+static int to_exec(pid_t pid, int go, int failed)
+{
+    int status, err, rc;
+
+    if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(long)OPTIONS) < 0)
+        return -errno;
+    if (write(go, "g", 1) != 1)
+        return -EIO;
+    for (;;) {
+        rc = wait_for(pid, 0, &status);
+        if (rc < 0)
+            return rc;
+        if (!WIFSTOPPED(status))
+            return read(failed, &err, sizeof err) == sizeof err ? -err : -EIO;
+        if (status >> 16 == PTRACE_EVENT_EXEC)
+            return 0;
+        rc = task_resume(pid, PTRACE_CONT, status >> 16 ? 0 : WSTOPSIG(status));
+        if (rc)
+            return rc;
+    }
+}
+
+int live_start(struct live *l, const char *path, char *const argv[], char *const envp[],
+               struct space **ret)
+{
+    int go[2], failed[2], rc;
+    struct space *s = NULL;
+    struct task *t;
+    pid_t pid;
+
+    if (pipe2(go, O_CLOEXEC) < 0)
+        return -errno;
+    if (pipe2(failed, O_CLOEXEC) < 0) {
+        rc = -errno;
+        goto close_go;
+    }
+    pid = fork();
+    if (pid == 0)
+        child(path, argv, envp, go[0], failed[1]);
+    if (pid < 0) {
+        rc = -errno;
+        goto close_failed;
+    }
+    close(failed[1]);
+    failed[1] = -1;
+    rc = to_exec(pid, go[1], failed[0]);
+    if (!rc)
+        rc = space_create(l, pid, &s);
+    if (!rc)
+        rc = task_create(l, pid, pid, s, TASK_PAUSED, &t);
+    if (rc) {
+        if (s)
+            space_destroy(l, s);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, __WALL);
+    } else {
+        *ret = s;
+    }
+close_failed:
+    close(failed[0]);
+    if (failed[1] >= 0)
+        close(failed[1]);
+close_go:
+    close(go[0]);
+    close(go[1]);
+    return rc;
+}
