@@ -6,6 +6,7 @@ times are processor time of the process that runs over the site.  Goal: within 1
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import subprocess
@@ -94,7 +95,7 @@ class Target:
 
 def bare(path: Path, way: str, kind: str, hits: int) -> float:
     """Microseconds a hit of the bare program."""
-    words = [path / "bare_breakpoint", way, kind, str(hits)]
+    words = [str(path / "bare_breakpoint"), way, kind, str(hits)]
     return float(subprocess.run(words, capture_output=True, check=True, text=True).stdout) / 1000
 
 
@@ -170,8 +171,8 @@ def main() -> None:
         rows = (
             compare(
                 f"{way}, {name}",
-                lambda way=way, run=run, kind=kind: run(path, programs, kind, hits),
-                lambda way=way, kind=kind: bare(path, way, kind, hits),
+                functools.partial(run, path, programs, kind, hits),
+                functools.partial(bare, path, way, kind, hits),
             )
             for way, run in ways
             for kind, name in KINDS.items()

@@ -7,8 +7,9 @@ hit: sample, signal) or 0 (as if it had not been).  Its laws:
  2. Constants are words of the map of values, never immediates: programs of conditions that
     differ in constants only are the same bytes, and one that is loaded serves them all.
  3. Memory is accessed at constant offsets from R6 (registers of the task), R7 (map of values)
-    and R10 (frame) only, and no pointer is ever computed with or stored.  The verifier does
-    not ask for that; relive-bpf-helper does, for programs it loads for others.
+    and R10 (frame) only, no pointer is ever computed with or stored, and the part of the frame
+    that is used is zeroed first.  The verifier does not ask privileged programs for that;
+    relive-bpf-helper does, for programs it loads for others.
 
 Registers: R0 the value just computed, R1 its right operand, R2 and R3 scratch; R8, R9 and then
 words of the frame hold operands while others are computed.  Of two operands that both need
@@ -161,16 +162,15 @@ class _Lowering:
         self.constants: list[int] = []
         self.undecided = Label()
         self.first_place = _FIRST_FREE
+        self.lowest = 0  # of the frame
         self._needs: dict[int, int] = {}
 
     # ------------------------------------------------------------------ the program
 
     def program(self, expr: ir.Expr, kind: int) -> Lowered:
         a = self.a
-        a.mov(R6, R1)
-        a.map_value(R7, asm.VALUES_MAP)
         self.increment(layout.HITS)
-        a.store(8, FRAME, _HIT, R0)
+        a.store(8, self.frame(_HIT), _HIT, R0)
         reject = Label()
         self.branch(expr, reject, False, 0)
         self.increment(layout.CANDIDATES)
@@ -196,11 +196,28 @@ class _Lowering:
             a.exit()
         code = Code(
             kind,
-            a.finish(),
+            self.prologue() + a.finish(),
             layout.value_size(len(self.constants)),
             self.collect.ring_size if self.collect else 0,
         )
         return Lowered(code, self.constants)
+
+    def prologue(self) -> bytes:
+        """What comes before the rest, when the rest is known."""
+        a = asm.Assembler()
+        a.mov(R6, R1)
+        a.map_value(R7, asm.VALUES_MAP)
+        a.mov_imm(R1, 0)  # it holds the context still
+        for offset in range(-8, self.lowest - 8, -8):
+            a.store_imm(8, FRAME, offset, 0)
+        return a.finish()
+
+    def frame(self, offset: int) -> int:
+        """The frame's register, for an access at `offset`.  CannotLower when it is too small."""
+        self.lowest = min(self.lowest, offset)
+        if offset < -asm.STACK_SIZE:
+            raise CannotLower("it is nested too deeply for the frame of a BPF program")
+        return FRAME
 
     def increment(self, word: int) -> None:
         """Count; R0 is the new number."""
@@ -250,7 +267,7 @@ class _Lowering:
         if self.own_pid_namespace:
             a.load(8, R1, R7, layout.NS_DEVICE * 8)
             a.load(8, R2, R7, layout.NS_INODE * 8)
-            a.mov(R3, FRAME)
+            a.mov(R3, self.frame(_TID))
             a.alu_imm("add", R3, _TID)
             a.mov_imm(R4, 8)
             a.call(asm.GET_NS_CURRENT_PID_TGID)
@@ -267,6 +284,7 @@ class _Lowering:
         if base < -asm.STACK_SIZE:
             raise CannotLower(f"{len(collect.values)} values do not fit the frame of a BPF program")
         self.first_place = base
+        self.frame(base)
         for number, value in enumerate(collect.values):
             self.value(value, 0)
             a.store(8, FRAME, base + layout.RECORD_HEADER + 8 * number, R0)
@@ -340,9 +358,7 @@ class _Lowering:
             self.a.mov((R8, R9)[place], R0)
             return
         offset = self.first_place - 8 * (place - 1)
-        if offset < -asm.STACK_SIZE:
-            raise CannotLower("it is nested too deeply for the frame of a BPF program")
-        self.a.store(8, FRAME, offset, R0)
+        self.a.store(8, self.frame(offset), offset, R0)
 
     def restore(self, place: int, dst: int) -> None:
         """dst = what was put by."""
@@ -445,7 +461,7 @@ class _Lowering:
         """R0 = the task's memory at R0."""
         a = self.a
         a.mov(R3, R0)
-        a.mov(R1, FRAME)
+        a.mov(R1, self.frame(_LOADED))
         a.alu_imm("add", R1, _LOADED)
         a.mov_imm(R2, size)
         a.call(asm.PROBE_READ_USER)
