@@ -30,6 +30,7 @@ enum ev_kind {
     EV_MEMORY = 11,
     EV_END = 12,
     EV_NOTE = 13,
+    EV_LANDMARK = 14,
 };
 
 /* Section bits of the flags byte; the three high bits belong to the kind. */

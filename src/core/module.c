@@ -64,6 +64,7 @@ static const struct {
     {"DIV_MEMORY", DIV_MEMORY},
     {"DIV_INSTRUCTION", DIV_INSTRUCTION},
     {"DIV_NO_TASK", DIV_NO_TASK},
+    {"DIV_LANDMARK", DIV_LANDMARK},
 };
 
 static int module_exec(PyObject *module)

@@ -268,6 +268,23 @@ static PyObject *rec_stash(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* landmark(serial, signal) -> True: logged; False: something else comes first. */
+static PyObject *rec_landmark(PyObject *self, PyObject *args)
+{
+    unsigned serial;
+    struct task *t;
+    int sig, rc;
+
+    if (!PyArg_ParseTuple(args, "Ii", &serial, &sig) || !(t = need_task(self, serial)))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rc = log_landmark(rec_of(self), t, sig);
+    Py_END_ALLOW_THREADS
+    if (rc < 0)
+        return raise_errno(-rc);
+    return PyBool_FromLong(rc == 0);
+}
+
 static PyObject *rec_skip(PyObject *self, PyObject *args)
 {
     unsigned serial;
@@ -686,6 +703,8 @@ static PyMethodDef rec_methods[] = {
     {"set_blocked", rec_set_blocked, METH_VARARGS, "set_blocked(serial): its stop is to come"},
     {"resume_with", rec_resume_with, METH_VARARGS, "resume_with(serial, signal, step=False)"},
     {"stash", rec_stash, METH_VARARGS, "stash(serial, signal): deliver at the next call"},
+    {"landmark", rec_landmark, METH_VARARGS,
+     "landmark(serial, signal) -> whether the place in user code was logged"},
     {"skip", rec_skip, METH_VARARGS, "skip(serial, result): the call is not made"},
     {"set_result", rec_set_result, METH_VARARGS, "set_result(serial, result), at exit"},
     {"set_args", rec_set_args, METH_VARARGS, "set_args(serial, six), at entry"},

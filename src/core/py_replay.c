@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "landmark.h"
 #include "module.h"
 #include "replay.h"
 
@@ -276,6 +277,89 @@ static PyObject *rp_stop_at(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* advance(serial) -> wait status of the task's next stop, its calls not executed. */
+static PyObject *rp_advance(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+    struct rtask *t;
+    unsigned serial;
+    int rc, status = 0;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    if (!(t = replayer_task(p, serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    Py_BEGIN_ALLOW_THREADS
+    own_tsc(0);
+    rc = replay_advance(p, t, &status);
+    own_tsc(1);
+    Py_END_ALLOW_THREADS
+    if (rc)
+        return raise_errno(-rc);
+    return PyLong_FromLong(status);
+}
+
+/* search(serial) -> (0 or wait status of the stop that came first, hits, candidates, refinements) */
+static PyObject *rp_search(PyObject *self, PyObject *args)
+{
+    uint64_t hits = 0, candidates = 0, refinements = 0;
+    struct replayer *p = rp_of(self);
+    struct rtask *t;
+    unsigned serial;
+    int rc, status = 0;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    if (!(t = replayer_task(p, serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    Py_BEGIN_ALLOW_THREADS
+    own_tsc(0);
+    rc = replay_search(p, t, &hits, &candidates, &refinements, &status);
+    own_tsc(1);
+    Py_END_ALLOW_THREADS
+    if (rc < 0)
+        return raise_errno(-rc);
+    return Py_BuildValue("iKKK", rc ? status : 0, (unsigned long long)hits,
+                         (unsigned long long)candidates, (unsigned long long)refinements);
+}
+
+/* compare_sample(serial, max) -> (same, [(address, recorded value), ...]): the sample of the
+ * event at hand against memory and extended state as they are. */
+static PyObject *rp_compare_sample(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+    struct sample_word words[32];
+    struct rtask *t;
+    PyObject *list;
+    unsigned serial, max, n = 0;
+    int rc, same, xstate;
+
+    if (!PyArg_ParseTuple(args, "II", &serial, &max))
+        return NULL;
+    if (!(t = replayer_task(p, serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    if (max > sizeof words / sizeof *words)
+        max = sizeof words / sizeof *words;
+    rc = landmark_compare(t->tid, &t->mem, p->event.out, p->event.out_len, max, words, &n, &same,
+                          &xstate);
+    if (rc)
+        return raise_errno(-rc);
+    if (!(list = PyList_New(0)))
+        return NULL;
+    for (unsigned i = 0; i < n; i++) {
+        PyObject *item = Py_BuildValue("KK", (unsigned long long)words[i].addr,
+                                       (unsigned long long)words[i].value);
+
+        if (!item || PyList_Append(list, item)) {
+            Py_XDECREF(item);
+            Py_DECREF(list);
+            return NULL;
+        }
+        Py_DECREF(item);
+    }
+    return Py_BuildValue("iN", same, list);
+}
+
 static PyMethodDef rp_methods[] = {
     {"spawn", rp_spawn, METH_VARARGS, "spawn(agent path, cpu) -> tid, stopped at its exec event"},
     {"feed", rp_feed, METH_VARARGS, "feed(chunk bytes, first event)"},
@@ -293,6 +377,9 @@ static PyMethodDef rp_methods[] = {
     {"mem_fd", rp_mem_fd, METH_VARARGS, "mem_fd(serial)"},
     {"apply", rp_apply, METH_VARARGS, "apply(serial, output blob)"},
     {"set_output", rp_set_output, METH_VARARGS, "set_output(stdout fd, stderr fd); -1: silent"},
+    {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},
+    {"search", rp_search, METH_VARARGS, "search(serial) -> (status, hits, candidates, refinements)"},
+    {"compare_sample", rp_compare_sample, METH_VARARGS, "compare_sample(serial, max) -> (same, words)"},
     {"stop_at", rp_stop_at, METH_VARARGS, "stop_at(event number)"},
     {NULL, NULL, 0, NULL},
 };

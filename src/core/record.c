@@ -45,6 +45,7 @@ void recorder_free(struct recorder *r)
     free(r->tasks);
     free(r->mms);
     free(r->refused_desc);
+    recorder_tick_stop(r);
     evlog_free(&r->log);
 }
 
@@ -194,7 +195,8 @@ static int collect(struct recorder *r, bool block)
         if (got < 0)
             got = -errno;
         if (got == -EINTR) {
-            r->interrupt = 1; /* Python looks at its signals */
+            if (!recorder_ticked())
+                r->interrupt = 1; /* Python looks at its signals */
             return n;
         }
         if (got == -ECHILD)
@@ -265,6 +267,35 @@ static int wait_dying(struct recorder *r, struct task *t)
     }
 }
 
+/* Who shares no memory waits for nobody's progress: such a task is given time to come to
+ * a system call by itself, where a switch costs nothing to find again. */
+#define ALONE_FACTOR 10
+
+static uint64_t slice_of(const struct recorder *r, const struct task *t)
+{
+    return t->mm->tasks > 1 || t->mm->shares ? r->slice_ns : ALONE_FACTOR * r->slice_ns;
+}
+
+/* While a task runs user code: is its slice over, and could another run? */
+static int slice_tick(struct recorder *r, struct task *t)
+{
+    int rc;
+
+    r->waiting = t->has_status ? NULL : t;
+    if (t->in_call || coarse_ns() - r->slice_start < slice_of(r, t))
+        return 0;
+    if ((rc = collect(r, false)) < 0)
+        return rc;
+    if (t->has_status) {
+        r->waiting = NULL;
+        return 0;
+    }
+    if (!others_ready(r, t))
+        return 0;
+    rc = preempt(t);
+    return rc == -ESRCH ? 0 : rc;
+}
+
 /* Waits for a resumed task: until it stops, or (when its call may sleep) until it
  * sleeps while another could run. */
 static int wait_resumed(struct recorder *r, struct task *t)
@@ -276,6 +307,8 @@ static int wait_resumed(struct recorder *r, struct task *t)
         rc = waitpid(t->tid, &status, __WALL);
         if (rc < 0)
             rc = -errno;
+        if (rc == -EINTR && recorder_ticked())
+            return slice_tick(r, t);
         if (rc == -EINTR) {
             r->interrupt = 1;
             r->waiting = t;
@@ -475,11 +508,15 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
     }
     sig = WSTOPSIG(status);
     event = status >> 16;
+    if (sig == (SIGTRAP | 0x80) && t->preempting && !t->in_call)
+        return preempted_at_entry(r, t);
     if (sig == (SIGTRAP | 0x80))
         return t->in_call ? call_ended(r, t, ret) : call_entered(r, t, ret);
     if (event == PTRACE_EVENT_STOP) {
         if (stops_group(sig)) {
             t->request = PTRACE_LISTEN;
+        } else if (t->preempting) {
+            return preempted(r, t);
         }
         return 0;
     }
@@ -582,6 +619,8 @@ int recorder_run(struct recorder *r, struct reason_info *ret)
     int rc = 0;
 
     *ret = (struct reason_info){WHY_NOTHING_LEFT, 0, 0, 0};
+    if ((rc = recorder_tick_start(r)))
+        goto done;
     if (own_tsc(0) == 0)
         r->tsc_off = true;
     while (!rc && ret->why == WHY_NOTHING_LEFT) {
@@ -590,8 +629,11 @@ int recorder_run(struct recorder *r, struct reason_info *ret)
             *ret = (struct reason_info){WHY_INTERRUPTED, 0, 0, 0};
             break;
         }
+        recorder_tick_set(r, r->n_tasks > 1);
         rc = step(r, ret);
     }
+    recorder_tick_set(r, false);
+done:
     if (r->tsc_off)
         own_tsc(1);
     r->tsc_off = false;

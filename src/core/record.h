@@ -11,6 +11,7 @@
 #define RELIVE_RECORD_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "evlog.h"
 #include "params.h"
@@ -89,6 +90,7 @@ struct task {
     /* how to resume */
     int request, sig;
     bool stepping;
+    bool preempting; /* an interrupt has been sent and not been seen yet */
     bool dying; /* past its exit event, or killed */
 
     uint64_t scratch, scratch_size;
@@ -117,6 +119,8 @@ struct recorder {
     } strangers[256];
     unsigned n_strangers;
     volatile int interrupt;
+    timer_t timer;
+    bool has_timer, ticking;
     uint64_t n_stops, n_switches;
     bool tsc_off;
 };
@@ -139,6 +143,22 @@ void recorder_drop(struct recorder *r, struct task *t);
 struct task *recorder_task(struct recorder *r, uint32_t serial);
 int recorder_set_mm(struct recorder *r, struct task *t, uint32_t mm);
 int recorder_run(struct recorder *r, struct reason_info *ret);
+
+/* record_async.c: stops anywhere in user code. */
+int recorder_tick_start(struct recorder *r);
+void recorder_tick_set(struct recorder *r, bool on);
+void recorder_tick_stop(struct recorder *r);
+bool recorder_ticked(void); /* and takes note */
+/* Sends the interrupt that ends a time slice. */
+int preempt(struct task *t);
+/* The trap that the interrupt made. */
+int preempted(struct recorder *r, struct task *t);
+/* The task reached a system call before the interrupt: it is put back before it, and the
+ * interrupt is used up. */
+int preempted_at_entry(struct recorder *r, struct task *t);
+/* Logs where the task is, moved on first to where it can be found again. At a signal-delivery-stop
+ * of `signo` it is at one again afterwards. */
+int log_landmark(struct recorder *r, struct task *t, int signo);
 
 /* record_calls.c */
 int call_entered(struct recorder *r, struct task *t, struct reason_info *ret);

@@ -97,7 +97,7 @@ void replayer_drop(struct replayer *p, uint32_t serial)
 
 /* ---- divergence ---- */
 
-static enum rp_reason diverge(struct replayer *p, struct rtask *t, enum diverged what,
+enum rp_reason replay_diverge(struct replayer *p, struct rtask *t, enum diverged what,
                               unsigned index, uint64_t expected, uint64_t found)
 {
     p->diverged = (struct divergence){what, index, expected, found, 0};
@@ -115,7 +115,7 @@ static enum rp_reason compare_regs(struct replayer *p, struct rtask *t, const st
         uint64_t mask = i == R_EFLAGS ? ~EFLAGS_RF : ~0ull;
 
         if ((t->base.regs[i] & mask) != (found->r[i] & mask))
-            return diverge(p, t, i == R_ORIG_RAX ? DIV_CALL : DIV_REGS, i, t->base.regs[i],
+            return replay_diverge(p, t, i == R_ORIG_RAX ? DIV_CALL : DIV_REGS, i, t->base.regs[i],
                            found->r[i]);
     }
     return RP_NEED_CHUNK;
@@ -147,7 +147,7 @@ static int apply_restart(struct rtask *t)
 }
 
 /* Runs the task to its next stop. 0 and the status, or -errno. */
-static int advance(struct replayer *p, struct rtask *t, int *ret_status)
+int replay_advance(struct replayer *p, struct rtask *t, int *ret_status)
 {
     for (;;) {
         siginfo_t info;
@@ -180,8 +180,8 @@ static enum rp_reason failed(int rc, int *ret_errno)
 static enum rp_reason wrong_stop(struct replayer *p, struct rtask *t, int status, uint64_t expected)
 {
     if (!WIFSTOPPED(status))
-        return diverge(p, t, DIV_GONE, 0, expected, (uint64_t)status);
-    return diverge(p, t, DIV_STOP, 0, expected, (uint64_t)status);
+        return replay_diverge(p, t, DIV_GONE, 0, expected, (uint64_t)status);
+    return replay_diverge(p, t, DIV_STOP, 0, expected, (uint64_t)status);
 }
 
 /* ---- calls ---- */
@@ -215,14 +215,14 @@ static enum rp_reason to_entry(struct replayer *p, struct rtask *t, int *ret_err
     uint64_t args[6];
     int rc, status;
 
-    if ((rc = advance(p, t, &status)))
+    if ((rc = replay_advance(p, t, &status)))
         return failed(rc, ret_errno);
     if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
         return wrong_stop(p, t, status, SIGTRAP | 0x80);
     if ((rc = regs_get(t->tid, &t->regs)))
         return failed(rc, ret_errno);
     if (t->regs.r[R_ORIG_RAX] != t->base.regs[R_ORIG_RAX])
-        return diverge(p, t, DIV_CALL, R_ORIG_RAX, t->base.regs[R_ORIG_RAX], t->regs.r[R_ORIG_RAX]);
+        return replay_diverge(p, t, DIV_CALL, R_ORIG_RAX, t->base.regs[R_ORIG_RAX], t->regs.r[R_ORIG_RAX]);
     if ((why = compare_regs(p, t, &t->regs)) != RP_NEED_CHUNK)
         return why;
     call_args(&t->regs, args);
@@ -232,7 +232,7 @@ static enum rp_reason to_entry(struct replayer *p, struct rtask *t, int *ret_err
     if (t->desc && t->regs.r[R_ORIG_RAX] != SYS_restart_syscall && (rc = params_in(t->desc, args, &t->mem, &p->in)))
         return failed(rc, ret_errno);
     if (p->in.len != e->in_len || (e->in_len && memcmp(p->in.data, e->in, e->in_len)))
-        return diverge(p, t, DIV_INPUT, differing_arg(e->in, e->in_len, p->in.data, p->in.len), 0, 0);
+        return replay_diverge(p, t, DIV_INPUT, differing_arg(e->in, e->in_len, p->in.data, p->in.len), 0, 0);
     t->in_call = true;
     return RP_NEED_CHUNK;
 }
@@ -246,7 +246,7 @@ static enum rp_reason apply_out(struct replayer *p, struct rtask *t, int *ret_er
         return RP_NEED_CHUNK;
     rc = params_apply(p->event.out, p->event.out_len, &t->mem, &addr);
     if (rc == -EFAULT)
-        return diverge(p, t, DIV_MEMORY, 0, 0, addr);
+        return replay_diverge(p, t, DIV_MEMORY, 0, 0, addr);
     return rc ? failed(rc, ret_errno) : RP_NEED_CHUNK;
 }
 
@@ -293,12 +293,12 @@ static enum rp_reason do_signal(struct replayer *p, struct rtask *t, int *ret_er
     int rc, status;
 
     if (e->flags & EVF_SIG_SYNC) {
-        if ((rc = advance(p, t, &status)))
+        if ((rc = replay_advance(p, t, &status)))
             return failed(rc, ret_errno);
         if (!WIFSTOPPED(status) || WSTOPSIG(status) != e->nr)
             return wrong_stop(p, t, status, e->nr);
     } else if (e->flags & EVF_SIG_ENTRY) {
-        if ((rc = advance(p, t, &status)))
+        if ((rc = replay_advance(p, t, &status)))
             return failed(rc, ret_errno);
         if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
             return wrong_stop(p, t, status, SIGTRAP | 0x80);
@@ -353,7 +353,7 @@ static enum rp_reason do_trap(struct replayer *p, struct rtask *t, int *ret_errn
     unsigned len;
     int rc, status;
 
-    if ((rc = advance(p, t, &status)))
+    if ((rc = replay_advance(p, t, &status)))
         return failed(rc, ret_errno);
     if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGSEGV)
         return wrong_stop(p, t, status, SIGSEGV);
@@ -362,7 +362,7 @@ static enum rp_reason do_trap(struct replayer *p, struct rtask *t, int *ret_errn
     if ((why = compare_regs(p, t, &regs)) != RP_NEED_CHUNK)
         return why;
     if (trapped_instruction(&t->mem, regs.r[R_RIP], &len) != e->nr)
-        return diverge(p, t, DIV_INSTRUCTION, 0, e->nr, 0);
+        return replay_diverge(p, t, DIV_INSTRUCTION, 0, e->nr, 0);
     regs.r[R_RAX] = (uint32_t)e->result;
     regs.r[R_RDX] = (uint64_t)e->result >> 32;
     if (e->nr == TRAP_RDTSCP)
@@ -385,7 +385,7 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
         return RP_EVENT;
     t = replayer_task(p, e->task);
     if (!t)
-        return diverge(p, NULL, DIV_NO_TASK, 0, e->task, 0);
+        return replay_diverge(p, NULL, DIV_NO_TASK, 0, e->task, 0);
     if (e->has_regs)
         event_regs(e, p->chunk_no, &t->base);
     switch (e->kind) {
@@ -407,6 +407,8 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
         return do_regs(p, t, ret_errno);
     case EV_TRAP:
         return do_trap(p, t, ret_errno);
+    case EV_LANDMARK:
+        return RP_EVENT;
     case EV_MEMWRITE:
         return e->extra_len ? RP_EVENT : apply_out(p, t, ret_errno);
     case EV_TASK_EXIT:
@@ -455,7 +457,7 @@ enum rp_reason replayer_finish_call(struct replayer *p, int *ret_errno)
     enum rp_reason why;
 
     if (!t)
-        return diverge(p, NULL, DIV_NO_TASK, 0, p->event.task, 0);
+        return replay_diverge(p, NULL, DIV_NO_TASK, 0, p->event.task, 0);
     if ((why = call_done(p, t, ret_errno)) == RP_NEED_CHUNK)
         replayer_next(p);
     return why;

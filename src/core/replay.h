@@ -29,6 +29,7 @@ enum diverged {
     DIV_MEMORY,    /* memory to be written is not there: found = address */
     DIV_INSTRUCTION, /* not the trapped instruction expected */
     DIV_NO_TASK,
+    DIV_LANDMARK, /* not found before the task's next event; expected = rip, found = status */
 };
 
 struct divergence {
@@ -50,6 +51,7 @@ struct rtask {
 };
 
 struct replayer {
+    uint64_t refinements; /* of the search under way */
     struct rtask **tasks;
     unsigned n_tasks, cap_tasks;
     struct rtask *last;
@@ -80,6 +82,16 @@ enum rp_reason replayer_run(struct replayer *p, int *ret_errno);
 enum rp_reason replayer_finish_call(struct replayer *p, int *ret_errno);
 /* The event is dealt with. */
 void replayer_next(struct replayer *p);
+
+/* replay.c, for replay_async.c */
+enum rp_reason replay_diverge(struct replayer *p, struct rtask *t, enum diverged what,
+                              unsigned index, uint64_t expected, uint64_t found);
+/* Runs the task to its next stop (0 and the status, or -errno). */
+int replay_advance(struct replayer *p, struct rtask *t, int *ret_status);
+/* replay_async.c: the supervisor's evaluator, which decides every hit of the landmark's address
+ * from outside (the baseline, and the slow twin). */
+int replay_search(struct replayer *p, struct rtask *t, uint64_t *ret_hits,
+                  uint64_t *ret_candidates, uint64_t *ret_refinements, int *ret_status);
 
 int replayer_spawn(const char *agent_path, int cpu, int *ret_tid);
 

@@ -316,6 +316,51 @@ int trapped_instruction(const struct mem *m, uint64_t rip, unsigned *ret_len)
     return -1;
 }
 
+/* Prefixes and opcodes: Intel SDM vol. 2, 2.1.1 and REP/REPE/REPNE. */
+static bool is_prefix(uint8_t b)
+{
+    return b == 0x66 || b == 0x67 || b == 0xf2 || b == 0xf3 || b == 0x2e || b == 0x36 ||
+           b == 0x3e || b == 0x26 || b == 0x64 || b == 0x65 || (b & 0xf0) == 0x40;
+}
+
+unsigned repeated_instruction(const struct mem *m, uint64_t rip)
+{
+    uint8_t code[15];
+    size_t got = mem_read_some(m, rip, code, sizeof code), i;
+    bool repeated = false;
+
+    for (i = 0; i < got && is_prefix(code[i]); i++)
+        repeated |= code[i] == 0xf2 || code[i] == 0xf3;
+    if (!repeated || i >= got)
+        return 0;
+    if ((code[i] >= 0xa4 && code[i] <= 0xa7) || (code[i] >= 0xaa && code[i] <= 0xaf) ||
+        (code[i] >= 0x6c && code[i] <= 0x6f))
+        return (unsigned)i + 1;
+    return 0;
+}
+
+int hw_break(int tid, unsigned n, uint64_t address)
+{
+    const size_t at = offsetof(struct user, u_debugreg);
+    uint64_t control;
+
+    errno = 0;
+    control = (uint64_t)ptrace(PTRACE_PEEKUSER, tid, (void *)(at + 7 * 8), NULL);
+    if (errno)
+        return -errno;
+    /* local enable bit 2n; condition and length bits 16 + 4n: 0, execution, one byte */
+    control &= ~((3ull << (2 * n)) | (0xfull << (16 + 4 * n)));
+    /* disabled while the address moves */
+    if (ptrace(PTRACE_POKEUSER, tid, (void *)(at + 7 * 8), (void *)control) < 0)
+        return -errno;
+    if (ptrace(PTRACE_POKEUSER, tid, (void *)(at + n * 8), (void *)address) < 0)
+        return -errno;
+    if (!address)
+        return 0;
+    control |= 1ull << (2 * n);
+    return ptrace(PTRACE_POKEUSER, tid, (void *)(at + 7 * 8), (void *)control) < 0 ? -errno : 0;
+}
+
 char task_state_letter(int tid)
 {
     char path[40], text[256];

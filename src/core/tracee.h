@@ -89,6 +89,13 @@ int own_tsc(int enabled);
 /* Instruction at rip that reads a machine counter: TRAP_*, or -1. */
 int trapped_instruction(const struct mem *m, uint64_t rip, unsigned *ret_len);
 
+/* Length of the string instruction with a repeat prefix at rip, 0 when it is none: execution stops in
+ * the middle of one, where no breakpoint finds it again. */
+unsigned repeated_instruction(const struct mem *m, uint64_t rip);
+/* Hardware execution breakpoint n (0..3) of a stopped task, through its debug registers;
+ * address 0 clears it. */
+int hw_break(int tid, unsigned n, uint64_t address);
+
 /* State letter of /proc/TID/stat, 0 when gone. */
 char task_state_letter(int tid);
 

@@ -143,6 +143,13 @@ def as_extra(event: Event) -> str:
     return f"... {event.kind.name.lower()} {body}"
 
 
+def landmark(event: Event) -> str:
+    words = sum(len(item.data) for item in event.out_items if item.address > 1) // 8
+    why = f"for {signal_name(event.nr)}" if event.nr else "at the end of a time slice"
+    ip = event.regs[16] if event.regs else 0
+    return f"... landmark at {ip:#x} {why}, {words} words of memory"
+
+
 DESCRIBE: dict[Kind, Callable[[Event], str]] = {
     Kind.META: as_extra,
     Kind.TASK_NEW: task_new,
@@ -154,6 +161,7 @@ DESCRIBE: dict[Kind, Callable[[Event], str]] = {
     Kind.MEMORY: as_extra,
     Kind.END: as_extra,
     Kind.NOTE: as_extra,
+    Kind.LANDMARK: landmark,
 }
 
 

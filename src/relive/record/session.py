@@ -36,9 +36,7 @@ _SYS_PIDFD_GETFD = 438
 class Session:
     """One program being recorded."""
 
-    def __init__(
-        self, out_dir: str, verify_memory: bool, quiet: bool, shared: str | None
-    ) -> None:
+    def __init__(self, out_dir: str, verify_memory: bool, quiet: bool, shared: str | None) -> None:
         self.verify_memory = verify_memory
         self.quiet = quiet
         self.core = _core.Recorder()

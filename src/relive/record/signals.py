@@ -2,8 +2,9 @@
 
 A signal met at a boundary (right after a system call, or caused by the
 instruction itself) is delivered there and is exact. One that arrives anywhere
-in user code waits until the task reaches its next system call and is
-delivered just before that; one that ends or stops the process does so at once.
+in user code is delivered where it arrives, and that place is logged as a landmark
+(core/landmark.h). One that was met while the recorder had the task make calls of
+its own is delivered just before the task's next system call.
 """
 
 from __future__ import annotations
@@ -56,14 +57,13 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
     core = session.core
     action = disposition(task.tid, signo)
     if place == _core.SIGNAL_IN_USER:
-        if action == CAUGHT:
-            core.stash(task.serial, signo)
-            core.resume_with(task.serial, 0)
+        if action == IGNORED:
+            core.resume_with(task.serial, signo)
             return
-        if action == FATAL:
-            _log(session, task, signo, _FATAL)
-        core.resume_with(task.serial, signo)
-        return
+        # found again on replay by the state the program is in
+        if not core.landmark(task.serial, signo):
+            return
+        place = _core.SIGNAL_AT_BOUNDARY
     if action == FATAL and task.mm in session.undumpable:
         resource.prlimit(task.tgid, resource.RLIMIT_CORE, (0, 0))
     flags = {_core.SIGNAL_SYNC: _SYNC, _core.SIGNAL_AT_ENTRY: _AT_ENTRY}.get(place, 0)

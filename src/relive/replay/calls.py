@@ -26,12 +26,14 @@ _MADV_DONE = frozenset((_MADV_DONTNEED, _MADV_REMOVE, 10, 11, 18, 19, 24))
 
 
 def _mmap(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
+    session.code_moves(task, result & (2**64 - 1), regs[_RSI])
     memory.replay_mmap(session, task, regs, result, extra)
 
 
 def _same(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
     """munmap, mprotect: as the program called it."""
     nr = regs[_ORIG_RAX]
+    session.code_moves(task, regs[_RDI], regs[_RSI])
     memory.remote(task, f"call {nr}", nr, regs[_RDI], regs[_RSI], regs[_RDX])
 
 
@@ -42,6 +44,8 @@ def _brk(session: Session, task: Task, regs: Regs, result: int, extra: dict[str,
 def _mremap(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
     flags = regs[_R10] & _MREMAP_DONTUNMAP
     new = result & (2**64 - 1)
+    session.code_moves(task, regs[_RDI], regs[_RSI])
+    session.code_moves(task, new, regs[_RDX])
     if new != regs[_RDI] or regs[_R10] & _MREMAP_FIXED:
         flags |= _MREMAP_MAYMOVE | _MREMAP_FIXED
     memory.remote(task, "mremap", _SYS_MREMAP, regs[_RDI], regs[_RSI], regs[_RDX], flags, new)

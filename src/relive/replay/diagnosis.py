@@ -13,7 +13,9 @@ from relive.tracee.maps import read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from relive.replay.landmarks import Overshot
     from relive.replay.session import Session
+    from relive.replay.tasks import Task
 
 
 def _call(nr: int) -> str:
@@ -50,6 +52,20 @@ def place(tid: int, address: int) -> str:
     return ""
 
 
+def overshot(session: Session, event: int, task: Task, e: Overshot) -> DivergenceError:
+    """A landmark was not found before the task's next stop."""
+    rip = session.core.logged_regs(task.serial)[16]
+    at = place(task.tid, rip) or hex(rip)
+    return DivergenceError(
+        event,
+        f"the recorded state at {at}",
+        f"{_stop(e.status)} first, after {e.found.hits} hits and {e.found.candidates}"
+        " with the same registers",
+        rip,
+        task=task.serial,
+    )
+
+
 def divergence(session: Session, event: int, serial: int) -> DivergenceError:
     """What the core found, as an error."""
     what, index, expected, found, rip = session.core.divergence()
@@ -73,5 +89,5 @@ def divergence(session: Session, event: int, serial: int) -> DivergenceError:
     else:
         words = f"task {expected}", "no such task"
     task = session.tasks.get(serial)
-    where = place(session.shown_tid(task), rip) if task is not None and rip else ""
+    where = place(task.tid, rip) if task is not None and rip else ""
     return DivergenceError(event, words[0], words[1], rip or None, task=serial or None, where=where)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relive import _core
 from relive.errors import DivergenceError, RecordingError, ReliveError
 from relive.replay import calls, memory, tasks
+from relive.replay.statistics import Statistics
 from relive.replay.tasks import Space, Task
 from relive.trace.reader import Recording
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TASK_NEW, ENTRY, TASK_EXIT, MEMWRITE, MEMORY, END = 2, 4, 9, 10, 11, 12
+TASK_NEW, ENTRY, TASK_EXIT, MEMWRITE, MEMORY, LANDMARK = 2, 4, 9, 10, 11, 14
 
 
 class ReplayResult(NamedTuple):
@@ -36,7 +37,9 @@ class ReplayResult(NamedTuple):
 class Session:
     """One replay.  Belongs to one thread."""
 
-    def __init__(self, recording: Recording, *, echo: bool) -> None:
+    def __init__(self, recording: Recording, *, echo: bool, evaluator: str = "auto") -> None:
+        self.evaluator = evaluator
+        self.statistics = Statistics()
         self.recording = recording
         self.core = _core.Replayer()
         if echo:
@@ -85,9 +88,6 @@ class Session:
         task.tid = task.tgid = tid
         task.was_tid = task.was_tgid
         self.core.renew(task.serial, tid)
-
-    def shown_tid(self, task: Task) -> int:
-        return task.tid
 
     # -- the loop
 
@@ -151,6 +151,8 @@ class Session:
             self._end_task(self.tasks[serial], result)
         elif kind == MEMORY:
             self._verify_memory(number, self.tasks[serial], extra)
+        elif kind == LANDMARK:
+            self._find_landmark(number, self.tasks[serial])
         elif kind == MEMWRITE:
             self._write_shared(extra, out)
         self.core.next()
@@ -197,6 +199,22 @@ class Session:
                     task=task.serial,
                 )
 
+    def _find_landmark(self, number: int, task: Task) -> None:
+        from relive.replay import landmarks
+        from relive.replay.diagnosis import overshot
+
+        try:
+            landmarks.find(self, task)
+        except landmarks.Overshot as e:
+            raise overshot(self, number, task, e) from e
+
+    def code_moves(self, task: Task, start: int, length: int) -> None:
+        """Mappings change there: stubs that would be hit are given up."""
+        searcher = task.space.searcher
+        if searcher is not None and searcher.overlaps(start, start + length):
+            searcher.give_up()
+            task.space.searcher = None
+
     def _write_shared(self, extra: dict[str, Any], out: bytes) -> None:
         from relive.trace.events import decode_out
 
@@ -206,15 +224,18 @@ class Session:
             self.objects.write(key, address, data)
 
 
-def replay(directory: Path, *, echo: bool = True, stats: bool = False) -> ReplayResult:
+def replay(
+    directory: Path, *, echo: bool = True, stats: bool = False, evaluator: str = "auto"
+) -> ReplayResult:
     """Replays a recording through.
 
+    evaluator: who decides the hits of a landmark: auto, inprocess, supervisor.
     echo: what the program wrote to stdout and stderr is written to this process's.
     Raises DivergenceError, RecordingError, ReliveError.
     """
     start = time.perf_counter()
     with Recording(directory) as recording:
-        session = Session(recording, echo=echo)
+        session = Session(recording, echo=echo, evaluator=evaluator)
         session.run()
         result = ReplayResult(
             session.status,
@@ -224,6 +245,10 @@ def replay(directory: Path, *, echo: bool = True, stats: bool = False) -> Replay
             session.verified,
         )
     if stats:
+        if session.statistics.landmarks:
+            sys.stderr.write(f"relive: {session.statistics.text()}\n")
+        for reason, n in session.statistics.reasons.items():
+            sys.stderr.write(f"relive: {n} not searched in the process: {reason}\n")
         sys.stderr.write(
             f"relive: {result.events} events in {result.seconds:.3f} s,"
             f" {result.verified} mappings compared\n"

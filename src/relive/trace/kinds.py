@@ -21,6 +21,7 @@ class Kind(IntEnum):
     MEMORY = 11  # digests of memory to compare
     END = 12  # the recording is complete
     NOTE = 13  # a warning for whoever reads the recording
+    LANDMARK = 14  # a task was stopped anywhere in user code: the state it was in
 
 
 class Flag(IntFlag):

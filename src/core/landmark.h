@@ -1,0 +1,43 @@
+/* A landmark is the state that pins an asynchronous event: the registers (logged
+ * with the event), a digest of the extended state, and a memory sample.
+ *
+ * The sample is the memory that code at this point is likely to work on, in the
+ * form of an output blob (params.h): the active stack window, what pointer
+ * registers point at, and what the words found so point at; writable mappings
+ * only, bounded. Two items come first: address LANDMARK_XSTATE holds the digest of the
+ * extended state, address LANDMARK_CPU the processor time (ns) that the task has
+ * used, a hint that is never compared. */
+#ifndef RELIVE_LANDMARK_H
+#define RELIVE_LANDMARK_H
+
+#include "tracee.h"
+
+#define LANDMARK_XSTATE 0
+#define LANDMARK_CPU 1
+
+/* Bounds: bytes of stack, bytes about a pointer's target, blocks in all. */
+#define SAMPLE_STACK 1024
+#define SAMPLE_BLOCK 128
+#define SAMPLE_BLOCKS 320
+
+/* 0 or -errno. The task is stopped in user code with these registers. */
+int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct buf *ret);
+
+/* Digest of the extended state's values, whatever its in-use bits: components in
+ * their initial state count with their initial values. */
+int xstate_digest(int tid, uint64_t *ret);
+
+/* Compares a sample with memory as it is now. *ret_same; and up to `max` addresses of
+ * 8-byte words (and their recorded values) that differ, *ret_n of them. The extended state
+ * is compared too, and told by *ret_xstate. */
+struct sample_word {
+    uint64_t addr, value;
+};
+int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len, unsigned max,
+                     struct sample_word *ret_words, unsigned *ret_n, int *ret_same,
+                     int *ret_xstate);
+
+/* The processor time from a sample, 0 when it has none. */
+uint64_t landmark_cpu_ns(const uint8_t *sample, size_t len);
+
+#endif

@@ -1,0 +1,217 @@
+/* Asynchronous stops: time slices, and signals that arrive anywhere in user code. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "landmark.h"
+#include "record.h"
+
+/* A periodic tick while several tasks exist, to look whether a slice is over: armed and
+ * disarmed rarely, so that it costs nothing per stop. It interrupts waitpid. */
+#define TICKS_PER_SLICE 2
+#define TICK_MIN_NS 500000u
+
+static volatile sig_atomic_t ticked;
+
+static int tick_signal(void)
+{
+    return SIGRTMIN + 11;
+}
+
+static void on_tick(int signo)
+{
+    (void)signo;
+    ticked = 1;
+}
+
+bool recorder_ticked(void)
+{
+    bool was = ticked;
+
+    ticked = 0;
+    return was;
+}
+
+int recorder_tick_start(struct recorder *r)
+{
+    struct sigaction action = {.sa_handler = on_tick}; /* no SA_RESTART */
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = tick_signal()};
+
+    if (r->has_timer)
+        return 0;
+    event._sigev_un._tid = (int)syscall(SYS_gettid);
+    if (sigaction(tick_signal(), &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &r->timer))
+        return -errno;
+    r->has_timer = true;
+    return 0;
+}
+
+void recorder_tick_set(struct recorder *r, bool on)
+{
+    struct itimerspec spec = {0};
+    uint64_t ns = r->slice_ns / TICKS_PER_SLICE;
+
+    if (!r->has_timer || r->ticking == on)
+        return;
+    if (ns < TICK_MIN_NS)
+        ns = TICK_MIN_NS;
+    if (on) {
+        spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
+        spec.it_interval.tv_nsec = spec.it_value.tv_nsec = (long)(ns % 1000000000u);
+    }
+    timer_settime(r->timer, 0, &spec, NULL);
+    r->ticking = on;
+}
+
+void recorder_tick_stop(struct recorder *r)
+{
+    if (r->has_timer)
+        timer_delete(r->timer);
+    r->has_timer = r->ticking = false;
+}
+
+int preempt(struct task *t)
+{
+    if (t->preempting)
+        return 0;
+    if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+        return -errno;
+    t->preempting = true;
+    return 0;
+}
+
+static bool at_boundary(const struct task *t, const struct regs *regs)
+{
+    return (int64_t)regs->r[R_ORIG_RAX] >= 0 || !memcmp(regs, &t->boundary, sizeof *regs);
+}
+
+int preempted(struct recorder *r, struct task *t)
+{
+    struct regs regs;
+    int rc;
+
+    t->preempting = false;
+    r->rotate = true;
+    if ((rc = regs_get(t->tid, &regs)))
+        return rc;
+    if (at_boundary(t, &regs))
+        return 0;
+    rc = log_landmark(r, t, 0);
+    return rc > 0 ? 0 : rc; /* a fault came first: it is an event of its own */
+}
+
+int preempted_at_entry(struct recorder *r, struct task *t)
+{
+    struct regs regs;
+    int rc, status;
+
+    if ((rc = regs_get(t->tid, &regs)))
+        return rc;
+    regs.r[R_RAX] = regs.r[R_ORIG_RAX];
+    regs.r[R_RIP] -= 2;
+    regs.r[R_ORIG_RAX] = ~0ull;
+    if ((rc = regs_set(t->tid, &regs)))
+        return rc;
+    for (;;) {
+        if ((rc = task_resume(t->tid, PTRACE_SYSCALL, 0)))
+            return rc;
+        if ((rc = wait_for(t->tid, 0, &status)) < 0)
+            return rc;
+        if (!WIFSTOPPED(status) || (status >> 16 && status >> 16 != PTRACE_EVENT_STOP)) {
+            t->status = status;
+            t->has_status = true;
+            return 0;
+        }
+        if (status >> 16)
+            break;
+        if (WSTOPSIG(status) != (SIGTRAP | 0x80) &&
+            (rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
+            return rc;
+    }
+    t->preempting = false;
+    t->boundary = regs;
+    r->rotate = true;
+    if (WSTOPSIG(status) != SIGTRAP)
+        t->request = PTRACE_LISTEN;
+    return 0;
+}
+
+/* Runs to the end of a repeated string instruction. At a signal-delivery-stop of
+ * `signo` the signal is taken along. */
+static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
+{
+    siginfo_t info;
+    int rc, status;
+
+    if (signo && ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0)
+        return -errno;
+    if ((rc = hw_break(t->tid, 3, regs->r[R_RIP] + len)))
+        return rc;
+    for (;;) {
+        siginfo_t stop;
+
+        if ((rc = task_resume(t->tid, PTRACE_CONT, 0)))
+            return rc;
+        if ((rc = wait_for(t->tid, 0, &status)) < 0)
+            return rc;
+        if (!WIFSTOPPED(status) || status >> 16 == PTRACE_EVENT_EXIT) {
+            t->status = status;
+            t->has_status = true;
+            return -ESRCH;
+        }
+        if (status >> 16)
+            continue;
+        if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &stop) < 0)
+            return -errno;
+        if (WSTOPSIG(status) == SIGTRAP && stop.si_code == 4 /* TRAP_HWBKPT */)
+            break;
+        if (stop.si_code > 0 && WSTOPSIG(status) != SIGTRAP) {
+            /* it faults in the middle: that is the event, and the signal comes after it */
+            hw_break(t->tid, 3, 0);
+            t->status = status;
+            t->has_status = true;
+            if (signo) {
+                struct stashed_signal late = {.signo = signo};
+
+                memcpy(late.info, &info, sizeof late.info);
+                return (rc = stash_put_back(&t->stash, &late)) ? rc : 1;
+            }
+            return 1;
+        }
+        if ((rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
+            return rc;
+    }
+    if ((rc = hw_break(t->tid, 3, 0)) || (rc = regs_get(t->tid, regs)))
+        return rc;
+    if (signo && ptrace(PTRACE_SETSIGINFO, t->tid, NULL, &info) < 0)
+        return -errno;
+    return 0;
+}
+
+int log_landmark(struct recorder *r, struct task *t, int signo)
+{
+    struct event_out e = {.kind = EV_LANDMARK, .nr = (uint16_t)signo, .task = t->serial,
+                          .base = &t->base};
+    struct buf sample = {0};
+    struct regs regs;
+    unsigned len;
+    int rc;
+
+    if ((rc = regs_get(t->tid, &regs)))
+        return rc;
+    if ((len = repeated_instruction(&t->mem, regs.r[R_RIP])) &&
+        (rc = leave_repeated(t, len, signo, &regs)))
+        return rc;
+    if (!(rc = landmark_take(t->tid, &t->mem, &regs, &sample))) {
+        e.regs = regs.r;
+        e.out = &sample;
+        rc = evlog_put(&r->log, &e);
+    }
+    buf_free(&sample);
+    t->boundary = regs;
+    return rc;
+}
