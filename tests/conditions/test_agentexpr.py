@@ -309,6 +309,7 @@ def test_any_bytes_decode_or_are_refused(code: bytes) -> None:
     same(code, STATE)
 
 
+@pytest.mark.limit(600)
 def test_damaged_code_decodes_or_is_refused() -> None:
     randoms = random.Random(43)
     for code in programs(30_000 if LONG else 2_000, seed=44):

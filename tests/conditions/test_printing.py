@@ -54,6 +54,7 @@ def test_the_same_tree_comes_back(expr: Expr) -> None:
     same_tree(expr)
 
 
+@pytest.mark.limit(600)
 def test_the_same_tree_comes_back_many() -> None:
     for expr, _ in triples(100_000 if LONG else 3_000, seed=21, registers=ALL_REGISTERS):
         same_tree(expr)

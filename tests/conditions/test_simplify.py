@@ -104,7 +104,7 @@ def test_meaning_is_kept(expr: Expr, state: State) -> None:
 
 @pytest.mark.limit(600)
 def test_meaning_is_kept_many() -> None:
-    for expr, state in triples(300_000 if LONG else 5_000, seed=31):
+    for expr, state in triples(120_000 if LONG else 5_000, seed=31):
         check(expr, state)
 
 
@@ -135,7 +135,7 @@ def related(generator: Generator) -> Expr:
 def test_meaning_is_kept_where_rules_apply() -> None:
     generator = Generator(seed=32)
     shorter = 0
-    count = 200_000 if LONG else 5_000
+    count = 120_000 if LONG else 5_000
     for _ in range(count):
         expr = related(generator)
         check(expr, generator.state())
