@@ -128,13 +128,14 @@ struct task {
     unsigned n_again;
     pid_t parent;       /* process that forked it */
     int last_signo;     /* what it is let go with */
+    int resume_signo;   /* paused: what it is to get when it goes on */
     struct task *next;
 };
 
 enum live_kind {
     LIVE_NOTHING,
     LIVE_HIT,
-    LIVE_FORK,   /* a child that is followed, held at its first stop */
+    LIVE_FORK,   /* a child with memory of its own, held at its first stop */
     LIVE_EXEC,   /* held */
     LIVE_EXIT,   /* a process is gone; status */
     LIVE_DRAIN,  /* the collect buffer is filling up */
@@ -172,7 +173,8 @@ struct live_record {
 };
 
 struct live_options {
-    bool follow;   /* children are traced, too */
+    bool follow;   /* vfork children stay traced when they execute a program */
+    bool forks;    /* forks are reported; else they are let go of */
     bool threads;  /* new threads are reported */
     bool one_core; /* this thread moves to the core of the task that hits */
 };
@@ -229,6 +231,9 @@ int live_run(struct live *l, int timeout_ms, struct live_event *ret);
 int live_continue(struct live *l, pid_t tid, int signo);
 int live_pause(struct live *l); /* all tasks, until live_unpause */
 int live_unpause(struct live *l);
+/* Between the two: deals with what tasks had stopped for already, without letting
+ * them go on. ret->kind is LIVE_NOTHING when all has been dealt with. */
+int live_settle(struct live *l, struct live_event *ret);
 /* Restores everything, then lets go of a process (NULL: all). stopped: leaves it
  * stopped as by SIGSTOP. */
 int live_detach(struct live *l, struct space *s, bool stopped);

@@ -91,7 +91,7 @@ static int on_first_stop(struct live *l, struct task *t)
 
     t->state = TASK_PAUSED;
     if (t->tgid == t->tid && !t->vfork) { /* a fork: its memory is clean already */
-        if (!l->options.follow)
+        if (!l->options.forks)
             return let_go(l, t, 0);
         l->event->other = t->parent;
         return held(l, t, LIVE_FORK);
@@ -329,6 +329,28 @@ static int one_round(struct live *l)
     return take(l, t, status);
 }
 
+int live_settle(struct live *l, struct live_event *ret)
+{
+    struct task *t;
+
+    memset(ret, 0, sizeof *ret);
+    l->event = ret;
+    while ((t = waiting(l))) {
+        int rc;
+
+        if (l->ring_cap - l->ring_len < RING_RESERVE) {
+            ret->kind = LIVE_DRAIN;
+            return 0;
+        }
+        t->has_pending = false;
+        l->n_waiting--;
+        rc = take(l, t, t->pending);
+        if (rc)
+            return rc < 0 ? rc : 0;
+    }
+    return 0;
+}
+
 int live_run(struct live *l, int timeout_ms, struct live_event *ret)
 {
     struct alarm_clock clock;
@@ -374,12 +396,32 @@ int live_run(struct live *l, int timeout_ms, struct live_event *ret)
     return rc;
 }
 
+static int go_on(struct live *l, struct task *t, int signo)
+{
+    struct patch *p;
+    struct regs r;
+    int rc;
+
+    if (t->at_patch && !signo) {
+        p = patch_find(t->space, t->at_patch);
+        rc = regs_get(t->tid, &r);
+        if (rc)
+            return rc;
+        if (p && r.r[R_RIP] == t->at_patch)
+            return task_pass(l, t, p, &r);
+    } else if (t->at_patch) {
+        /* the signal comes before the instruction, which has been counted */
+        rc = regs_get(t->tid, &r);
+        if (!rc && r.r[R_RIP] == t->at_patch)
+            again_add(t, t->at_patch, &r);
+    }
+    return task_go(l, t, signo);
+}
+
 int live_continue(struct live *l, pid_t tid, int signo)
 {
     struct task *t = task_find(l, tid);
-    struct live_event ignored;
-    struct patch *p;
-    struct regs r;
+    struct live_event ignored, *before = l->event;
     int rc;
 
     if (!t)
@@ -390,21 +432,9 @@ int live_continue(struct live *l, pid_t tid, int signo)
         return 0;
     memset(&ignored, 0, sizeof ignored);
     l->event = &ignored;
-    if (t->at_patch && !signo) {
-        p = patch_find(t->space, t->at_patch);
-        rc = regs_get(tid, &r);
-        if (rc)
-            return rc == -ESRCH ? 0 : rc;
-        if (p && r.r[R_RIP] == t->at_patch) {
-            rc = task_pass(l, t, p, &r);
-            return rc == -ESRCH ? 0 : rc;
-        }
-    } else if (t->at_patch) {
-        rc = regs_get(tid, &r);
-        if (!rc && r.r[R_RIP] == t->at_patch)
-            again_add(t, t->at_patch, &r);
-    }
-    return task_go(l, t, signo);
+    rc = go_on(l, t, signo);
+    l->event = before;
+    return rc == -ESRCH ? 0 : rc;
 }
 
 /* -- letting go */
@@ -447,7 +477,7 @@ static int unwatch(struct live *l, struct task *t)
     uint64_t rip, addr;
     int rc = 0;
 
-    t->last_signo = 0;
+    t->last_signo = t->resume_signo;
     if (t->space->hw_used)
         rc = hw_clear(t->tid);
     if (!rc && t->has_pending && !(t->pending >> 16)) {

@@ -222,6 +222,12 @@ static int make_call(struct live *l, struct task *t, const struct patch *p, stru
     bool rejoin = false;
     int status, rc;
 
+    if (l->frozen) { /* the call may take any time: when the pause ends */
+        t->at_patch = addr;
+        t->resume_signo = 0;
+        t->state = TASK_PAUSED;
+        return reg_poke(t->tid, R_RIP, addr);
+    }
     r->r[R_RIP] = t->space->gadget;
     rc = regs_set(t->tid, r);
     if (rc)

@@ -152,6 +152,13 @@ int task_go(struct live *l, struct task *t, int signo)
     int request = t->group ? PTRACE_LISTEN : PTRACE_CONT, rc;
     struct stashed_signal item;
 
+    if (l->frozen) { /* when the pause ends */
+        t->at_patch = 0;
+        t->resume_signo = signo;
+        t->state = TASK_PAUSED;
+        return 0;
+    }
+    t->resume_signo = 0;
     if (!signo && t->stash.count && t->signal_stop) {
         stash_pop(&t->stash, &item);
         if (ptrace(PTRACE_SETSIGINFO, t->tid, NULL, item.info) == 0)
@@ -169,7 +176,6 @@ int task_go(struct live *l, struct task *t, int signo)
     /* ESRCH: killed; its end will be told. */
     t->state = t->group ? TASK_LISTEN : TASK_RUNNING;
     t->group = false;
-    (void)l;
     return 0;
 }
 
@@ -265,7 +271,8 @@ int tasks_unpause(struct live *l, struct space *s)
     for (size_t i = 0; i < 256; i++)
         for (struct task *t = l->tasks[i]; t; t = t->next)
             if ((!s || t->space == s) && t->state == TASK_PAUSED && !t->has_pending) {
-                int rc = task_go(l, t, 0);
+                int rc = t->at_patch ? live_continue(l, t->tid, t->resume_signo)
+                                     : task_go(l, t, t->resume_signo);
 
                 if (rc && !result)
                     result = rc;
@@ -419,6 +426,8 @@ int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], in
 
     if (!t || (t->state != TASK_HELD && t->state != TASK_PAUSED))
         return -ESRCH;
+    if (t->has_pending || t->resume_signo)
+        return -EBUSY; /* a step would lose what it stopped for */
     if (!t->space->gadget)
         return -ENOSYS;
     rc = regs_get(tid, &saved);

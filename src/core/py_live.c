@@ -43,17 +43,16 @@ static struct space *space_of(struct live *l, unsigned id)
 
 static PyObject *py_live_new(PyTypeObject *type, PyObject *args, PyObject *kw)
 {
-    static char *names[] = {"follow", "threads", "one_core", "ring", NULL};
+    static char *names[] = {"follow", "one_core", "ring", NULL};
     struct live_options options = {0};
-    int follow = 0, threads = 0, one_core = 1, rc;
+    int follow = 0, one_core = 1, rc;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Py_ssize_t ring = 1 << 20;
     Live *self;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "|pppn", names, &follow, &threads, &one_core, &ring))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "|ppn", names, &follow, &one_core, &ring))
         return NULL;
-    options.follow = follow;
-    options.threads = threads;
+    options.follow = options.forks = follow;
     options.one_core = one_core;
     self = (Live *)alloc(type, 0);
     if (!self)
@@ -239,6 +238,23 @@ static PyObject *py_run(PyObject *self, PyObject *args)
         if (rc == -EINTR && PyErr_CheckSignals() < 0)
             return NULL;
     } while (rc == -EINTR);
+    if (rc)
+        return raise_errno(-rc);
+    return event_of(&e);
+}
+
+static PyObject *py_settle(PyObject *self, PyObject *ignored)
+{
+    struct live *l = live_of(self);
+    struct live_event e;
+    int rc;
+
+    (void)ignored;
+    if (!l)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    rc = live_settle(l, &e);
+    Py_END_ALLOW_THREADS
     if (rc)
         return raise_errno(-rc);
     return event_of(&e);
@@ -550,8 +566,9 @@ static PyObject *py_tasks(PyObject *self, PyObject *ignored)
     list = PyList_New(0);
     for (size_t i = 0; list && i < 256; i++)
         for (const struct task *t = l->tasks[i]; t && list; t = t->next) {
-            PyObject *item = Py_BuildValue("iiIi", (int)t->tid, (int)t->tgid, t->space->id,
-                                           (int)t->state);
+            bool callable = !t->has_pending && !t->resume_signo && (t->state == TASK_PAUSED || t->state == TASK_HELD);
+            PyObject *item = Py_BuildValue("iiIO", (int)t->tid, (int)t->tgid, t->space->id,
+                                           callable ? Py_True : Py_False);
 
             if (!item || PyList_Append(list, item) < 0)
                 Py_CLEAR(list);
@@ -613,6 +630,18 @@ static PyObject *py_foreign(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *py_report(PyObject *self, PyObject *args)
+{
+    struct live *l = live_of(self);
+    int forks, threads;
+
+    if (!l || !PyArg_ParseTuple(args, "pp", &forks, &threads))
+        return NULL;
+    l->options.forks = forks || l->options.follow;
+    l->options.threads = threads;
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_guard(PyObject *self, PyObject *args)
 {
     struct live *l = live_of(self);
@@ -671,6 +700,8 @@ static PyMethodDef live_methods[] = {
     {"run", py_run, METH_VARARGS, "run(timeout_ms=-1) -> event or None"},
     {"resume", py_resume_task, METH_VARARGS, "resume(tid, signal=0): a held task goes on"},
     {"pause", py_pause, METH_NOARGS, "Stop all tasks."},
+    {"settle", py_settle, METH_NOARGS, "While paused: deal with what tasks stopped for; an event"
+                                       " or None"},
     {"unpause", py_unpause, METH_NOARGS, "Let the paused tasks go on, not the held ones."},
     {"detach", py_detach, METH_VARARGS, "detach(space=0, stopped=False)"},
     {"call", py_call, METH_VARARGS, "call(tid, nr, *args) -> result of a system call"},
@@ -683,7 +714,8 @@ static PyMethodDef live_methods[] = {
     {"drain", py_drain, METH_NOARGS, "Take what was collected."},
     {"read", py_read, METH_VARARGS, "read(space, address, size) -> bytes, without breakpoints"},
     {"write", py_write, METH_VARARGS, "write(space, address, bytes)"},
-    {"tasks", py_tasks, METH_NOARGS, "[(tid, process, space, state)]"},
+    {"tasks", py_tasks, METH_NOARGS, "[(tid, process, space, whether it can make calls)]"},
+    {"report", py_report, METH_VARARGS, "report(forks, threads): which events to make"},
     {"foreign", py_foreign, METH_VARARGS, "foreign(signals, traps, ranges): what other evaluators cause"},
     {"guard", py_guard, METH_VARARGS, "guard(space, address, patched, original) -> entry"},
     {"unguard", py_unguard, METH_VARARGS, "unguard(entry)"},

@@ -644,6 +644,16 @@ static PyObject *rec_set_slice(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *rec_chaos(PyObject *self, PyObject *args)
+{
+    unsigned long long seed;
+
+    if (!PyArg_ParseTuple(args, "K", &seed))
+        return NULL;
+    chaos_start(rec_of(self), seed);
+    Py_RETURN_NONE;
+}
+
 static PyObject *rec_next_chunk(PyObject *self, PyObject *args)
 {
     struct ev_chunk chunk;
@@ -725,6 +735,7 @@ static PyMethodDef rec_methods[] = {
     {"is_echo", rec_is_echo, METH_VARARGS, "is_echo(serial, fd) -> bit"},
     {"watch_writes", rec_watch_writes, METH_VARARGS, "watch_writes(on)"},
     {"set_slice", rec_set_slice, METH_VARARGS, "set_slice(ns)"},
+    {"chaos", rec_chaos, METH_VARARGS, "chaos(seed): unfair scheduling"},
     {"next_chunk", rec_next_chunk, METH_VARARGS, "next_chunk(timeout_ms) -> (bytes, events) or None"},
     {"close_log", rec_close_log, METH_NOARGS, "close_log()"},
     {"discard_log", rec_discard_log, METH_NOARGS, "discard_log()"},

@@ -210,7 +210,7 @@ static int collect(struct recorder *r, bool block)
     }
 }
 
-static bool runnable(const struct task *t)
+bool task_runnable(const struct task *t)
 {
     return t->has_status || t->state == RUN_STOPPED;
 }
@@ -218,7 +218,7 @@ static bool runnable(const struct task *t)
 static bool others_ready(const struct recorder *r, const struct task *t)
 {
     for (unsigned i = 0; i < r->n_tasks; i++)
-        if (r->tasks[i] != t && runnable(r->tasks[i]))
+        if (r->tasks[i] != t && task_runnable(r->tasks[i]))
             return true;
     return false;
 }
@@ -273,6 +273,8 @@ static int wait_dying(struct recorder *r, struct task *t)
 
 static uint64_t slice_of(const struct recorder *r, const struct task *t)
 {
+    if (r->chaos)
+        return r->drawn_slice_ns;
     return t->mm->tasks > 1 || t->mm->shares ? r->slice_ns : ALONE_FACTOR * r->slice_ns;
 }
 
@@ -374,6 +376,11 @@ static unsigned index_after(const struct recorder *r, const struct task *t)
     return 0;
 }
 
+static uint64_t current_slice(const struct recorder *r)
+{
+    return r->chaos ? r->drawn_slice_ns : r->slice_ns;
+}
+
 /* The task to deal with next: the current one while its slice lasts, else the
  * next in turn that can go on. NULL: all sleep. */
 static struct task *pick(struct recorder *r)
@@ -387,8 +394,8 @@ static struct task *pick(struct recorder *r)
     /* It has run until a stop: what it ran comes before what others will run. */
     if (t && t->has_status && t->state == RUN_RUNNING)
         return t;
-    if (t && runnable(t) && !r->rotate) {
-        if (r->n_tasks == 1 || coarse_ns() - r->slice_start < r->slice_ns || t->in_call)
+    if (t && task_runnable(t) && !r->rotate) {
+        if (r->n_tasks == 1 || coarse_ns() - r->slice_start < current_slice(r) || t->in_call)
             return t;
         if (collect(r, false) < 0)
             return t;
@@ -396,11 +403,13 @@ static struct task *pick(struct recorder *r)
     if (r->rotate)
         collect(r, false);
     r->rotate = false;
+    if (r->chaos)
+        return chaos_pick(r);
     first = index_after(r, t);
     for (unsigned i = 0; i < r->n_tasks; i++) {
         struct task *next = r->tasks[(first + i) % r->n_tasks];
 
-        if (runnable(next))
+        if (task_runnable(next))
             return next;
     }
     return NULL;
@@ -576,6 +585,8 @@ static int switch_to(struct recorder *r, struct task *t)
     r->current = t;
     r->slice_start = coarse_ns();
     r->n_switches++;
+    if (r->chaos)
+        chaos_draw(r);
     return rc;
 }
 

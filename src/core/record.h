@@ -107,6 +107,10 @@ struct recorder {
     struct evlog log;
     uint64_t scratch_next;
     uint64_t slice_ns, slice_start;
+    /* Chaos: who runs next and for how long is drawn from a seed that is in the recording. */
+    bool chaos;
+    uint64_t random, drawn_slice_ns;
+    uint32_t favoured; /* serial of a task that runs whenever it can, or 0 */
     bool rotate; /* let another task run at the next chance */
     bool watch_writes;
     int echo_fds[16];
@@ -143,6 +147,16 @@ void recorder_drop(struct recorder *r, struct task *t);
 struct task *recorder_task(struct recorder *r, uint32_t serial);
 int recorder_set_mm(struct recorder *r, struct task *t, uint32_t mm);
 int recorder_run(struct recorder *r, struct reason_info *ret);
+
+/* chaos.c */
+void chaos_start(struct recorder *r, uint64_t seed);
+/* At each switch: how long the next task may run, and whom to favour. */
+void chaos_draw(struct recorder *r);
+/* Whether to switch after the call just ended. */
+bool chaos_switches(struct recorder *r);
+/* One of the tasks that can go on, NULL when none can. */
+struct task *chaos_pick(struct recorder *r);
+bool task_runnable(const struct task *t);
 
 /* record_async.c: stops anywhere in user code. */
 int recorder_tick_start(struct recorder *r);

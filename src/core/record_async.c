@@ -57,7 +57,7 @@ void recorder_tick_set(struct recorder *r, bool on)
 
     if (!r->has_timer || r->ticking == on)
         return;
-    if (ns < TICK_MIN_NS)
+    if (ns < TICK_MIN_NS || r->chaos)
         ns = TICK_MIN_NS;
     if (on) {
         spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);

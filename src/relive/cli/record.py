@@ -35,9 +35,12 @@ The exit status is 69 when PROGRAM cannot be started."""
         Option(
             "-h",
             "--chaos",
-            help="look for races with random scheduling",
-            refused="it needs preemption, which this version does not have",
+            help="look for races with random, unfair scheduling",
         ),
+        Option(
+            "--seed", value="N", help="the scheduling's seed (drawn, and kept in the recording)"
+        ),
+        Option("-c", "--slice", value="MS", help="time slice when others could run (50 ms)"),
         Option(
             "-t",
             "--continue-through-signal",
@@ -79,6 +82,8 @@ The exit status is 69 when PROGRAM cannot be started."""
                 verify_memory=verify,
                 quiet=quiet,
                 shared_files=None if output else os.path.join(naming.root(), ".store"),
+                slice_ms=milliseconds(args.get("slice")),
+                chaos=seed(args),
                 started=started,
             )
         except CannotStart:
@@ -87,6 +92,29 @@ The exit status is 69 when PROGRAM cannot be started."""
         finally:
             place.settled()
         return leave(status)
+
+
+def milliseconds(text: str | None) -> float | None:
+    """A time slice from the command line."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 60000:
+        raise UsageError(f"record: -c takes milliseconds from 0.1 to 60000, not '{text}'")
+    return value
+
+
+def seed(args: Arguments) -> int | None:
+    """The seed of chaos mode; None without it."""
+    text = args.get("seed")
+    if text is None:
+        return int.from_bytes(os.urandom(8), "little") if args.has("chaos") else None
+    if not text.isdecimal() or int(text) >= 1 << 64:
+        raise UsageError(f"record: --seed takes a whole number below 2^64, not '{text}'")
+    return int(text)
 
 
 def environment(settings: list[str]) -> dict[str, str] | None:

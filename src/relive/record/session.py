@@ -42,6 +42,7 @@ class Session:
         self.core = _core.Recorder()
         self.tasks = Tasks()
         self.status = 0
+        self.chaos: int | None = None
         self.shared: dict[tuple[int, int], Shared] = {}
         self._segments: dict[int, str] = {}
         self._n_shared = 0
@@ -128,6 +129,14 @@ class Session:
 
     # -- the program
 
+    def schedule(self, slice_ms: float | None, chaos: int | None) -> None:
+        """slice_ms: a task's time slice; chaos: seed for unfair scheduling."""
+        if slice_ms is not None:
+            self.core.set_slice(int(slice_ms * 1e6))
+        if chaos is not None:
+            self.core.chaos(chaos)
+        self.chaos = chaos
+
     def start(self, argv: list[str], env: dict[str, str]) -> None:
         path = find_program(argv[0], env)
         for fd, bit in ((1, 1), (2, 2)):
@@ -152,6 +161,7 @@ class Session:
             "time": time.time(),
             "host": list(os.uname()),
             "cpu": self.cpu,
+            "chaos": self.chaos,
             "stack_limit": resource.getrlimit(resource.RLIMIT_STACK)[0],
         }
         self.core.emit(META, 0, 0, 0, None, None, (), dumps(meta))
@@ -357,16 +367,22 @@ def record(
     verify_memory: str | None = None,
     quiet: bool = False,
     shared_files: str | None = None,
+    slice_ms: float | None = None,
+    chaos: int | None = None,
     started: Callable[[], None] | None = None,
 ) -> int:
     """Records a program and everything it starts; returns its wait status.
 
     out_dir: where to save; must not exist.  shared_files: a directory of stored files shared
-    by recordings (relive.trace.store), or None.  started: called when the program has
-    been started.  Raises CannotStart, TraceWriteError, ReliveError.
+    by recordings (relive.trace.store), or None.  slice_ms: time slice of a task when others
+    could run (50).  chaos: seed of unfair scheduling that shows rare interleavings.
+    started: called when the program has been started.
+
+    Raises CannotStart, TraceWriteError, ReliveError.
     """
     session = Session(os.fspath(out_dir), verify_memory is not None, quiet, shared_files)
     try:
+        session.schedule(slice_ms, chaos)
         session.start(argv, dict(os.environ) if env is None else env)
         if started is not None:
             started()
