@@ -98,6 +98,9 @@ void evlog_discard(struct evlog *l);
  * (caller frees bytes), 0: nothing within the time, -1: closed and empty. */
 int evlog_take(struct evlog *l, int timeout_ms, struct ev_chunk *ret);
 
+/* CLOCK_MONOTONIC: of the last timer tick (cheap), and exact (a system call: the vDSO would execute
+ * rdtsc, which faults in the supervising thread). Nanoseconds. */
 uint64_t coarse_ns(void);
+uint64_t exact_ns(void);
 
 #endif

@@ -284,7 +284,7 @@ static int slice_tick(struct recorder *r, struct task *t)
     int rc;
 
     r->waiting = t->has_status ? NULL : t;
-    if (t->in_call || coarse_ns() - r->slice_start < slice_of(r, t))
+    if (t->in_call || exact_ns() - r->slice_start < slice_of(r, t))
         return 0;
     if ((rc = collect(r, false)) < 0)
         return rc;
@@ -395,7 +395,7 @@ static struct task *pick(struct recorder *r)
     if (t && t->has_status && t->state == RUN_RUNNING)
         return t;
     if (t && task_runnable(t) && !r->rotate) {
-        if (r->n_tasks == 1 || coarse_ns() - r->slice_start < current_slice(r) || t->in_call)
+        if (r->n_tasks == 1 || exact_ns() - r->slice_start < current_slice(r) || t->in_call)
             return t;
         if (collect(r, false) < 0)
             return t;
@@ -583,7 +583,7 @@ static int switch_to(struct recorder *r, struct task *t)
     if (from && from->in_call && !from->entry_logged && !from->exit_pending)
         rc = survive_kill(from, call_log_entry(r, from));
     r->current = t;
-    r->slice_start = coarse_ns();
+    r->slice_start = exact_ns();
     r->n_switches++;
     if (r->chaos)
         chaos_draw(r);

@@ -14,6 +14,7 @@
  * disarmed rarely, so that it costs nothing per stop. It interrupts waitpid. */
 #define TICKS_PER_SLICE 2
 #define TICK_MIN_NS 500000u
+#define CHAOS_TICK_NS 100000u
 
 static volatile sig_atomic_t ticked;
 
@@ -57,7 +58,9 @@ void recorder_tick_set(struct recorder *r, bool on)
 
     if (!r->has_timer || r->ticking == on)
         return;
-    if (ns < TICK_MIN_NS || r->chaos)
+    if (r->chaos)
+        ns = CHAOS_TICK_NS;
+    else if (ns < TICK_MIN_NS)
         ns = TICK_MIN_NS;
     if (on) {
         spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
