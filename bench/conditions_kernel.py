@@ -6,6 +6,7 @@ times are processor time of the process that runs over the site.  Goal: within 1
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import statistics
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import common
-from relive import _core
+from relive.arch import x86_64
 from relive.conditions import ir
 from relive.conditions.ir import Binary, Const, Expr, Load, Reg
 from relive.conditions.kernel import machine, uprobe
@@ -78,13 +79,14 @@ class Target:
             self.process.stdin.close()
             _, status = os.waitpid(self.pid, 0)
             assert os.WIFSTOPPED(status), status
-            regs = list(_core.getregs(self.pid))
+            regs = (ctypes.c_uint64 * len(x86_64.REGISTERS))()
+            kernel.ptrace("ptrace", kernel.PTRACE_GETREGS, self.pid, data=regs)
         regs[RDI] = hits
         self.regs = tuple(regs)
 
     def finish(self) -> float:
         """Run to the end; microseconds a hit."""
-        _core.resume(self.pid, kernel.PTRACE_CONT)
+        kernel.ptrace("ptrace", kernel.PTRACE_CONT, self.pid)
         _, status = os.waitpid(self.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         assert status == 0, status

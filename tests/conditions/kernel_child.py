@@ -9,7 +9,6 @@ import signal
 from collections.abc import Sequence
 from typing import Final, Self
 
-from relive import _core
 from relive.arch import x86_64
 from relive.doctor import kernel
 from relive.doctor.child import Child
@@ -42,6 +41,9 @@ RSP: Final = x86_64.BY_NAME["rsp"].index
 FLAGS: Final = x86_64.BY_NAME["eflags"].index
 ORIG_RAX: Final = x86_64.BY_NAME["orig_rax"].index
 MASKED: Final = x86_64.FLAG_RESUME | x86_64.FLAG_TRAP
+
+PTRACE_SETREGS: Final = 13
+Registers = ctypes.c_uint64 * len(x86_64.REGISTERS)
 
 _CODE: Final = 0x6A00_0000_0000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -124,15 +126,20 @@ class Tracee(Child):
 
     def info(self) -> bytes:
         """siginfo of the stop."""
-        return _core.siginfo(self.pid)
+        data = ctypes.create_string_buffer(128)
+        kernel.ptrace("ptrace(PTRACE_GETSIGINFO)", kernel.PTRACE_GETSIGINFO, self.pid, data=data)
+        return data.raw
 
     def regs(self) -> tuple[int, ...]:
         """The 27 registers."""
-        return _core.getregs(self.pid)
+        words = Registers()
+        kernel.ptrace("ptrace(PTRACE_GETREGS)", kernel.PTRACE_GETREGS, self.pid, data=words)
+        return tuple(words)
 
     def set_regs(self, regs: Sequence[int]) -> None:
         """Set the 27 registers."""
-        _core.setregs(self.pid, regs)
+        words = Registers(*regs)
+        kernel.ptrace("ptrace(PTRACE_SETREGS)", PTRACE_SETREGS, self.pid, data=words)
 
     def run(self) -> int:
         """Go on, suppressing the signal, to the next stop or the end; the wait status."""

@@ -23,7 +23,7 @@ from relive.conditions.kernel.asm import FRAME, R0, R1, R2, R3, R6, R7, R8, Asse
 from relive.conditions.kernel.bpf import BpfRefused, Code, DirectLoader, Program
 from relive.conditions.kernel.helper import HelperLoader, best_loader
 from relive.conditions.kernel.helper_daemon import Refused, check
-from relive.conditions.kernel.lower_bpf import Collecting, Deliver, lower
+from relive.conditions.kernel.lower_bpf import Collecting, Deliver, Full, lower
 from relive.conditions.kernel.programs import Programs
 from relive.conditions.kernel.site import BreakpointSite, Record, Told, Why
 from relive.doctor import kernel
@@ -48,9 +48,10 @@ def test_all_that_relive_makes_is_let_through() -> None:
     for expr, _ in triples(400, 5, tuple(range(21)), RANGES):
         for kind in (PERF, abi.BPF_PROG_TYPE_KPROBE):
             allowed(lower(expr, kind=kind).code)
-        allowed(lower(expr, deliver=Deliver.SIGNAL, counted=True, own_pid_namespace=True).code)
-        collect = Collecting((expr, Reg(RBX)), ring_size=4096)
-        allowed(lower(expr, collect=collect, own_pid_namespace=True).code)
+        allowed(lower(expr, deliver=Deliver.SIGNAL, own_pid_namespace=True).code)
+        for full in Full:
+            collect = Collecting((expr, Reg(RBX)), full, ring_size=4096)
+            allowed(lower(expr, collect=collect, own_pid_namespace=True).code)
     wide = ir.all_of([Binary("eq", Reg(i % 15), Const(i)) for i in range(1000)])
     allowed(lower(wide).code)
 

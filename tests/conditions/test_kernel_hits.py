@@ -17,6 +17,7 @@ from relive.conditions.kernel import layout, perf
 from relive.conditions.kernel.programs import Programs
 from relive.conditions.kernel.samples import Samples
 from relive.conditions.kernel.site import (
+    NEVER,
     Access,
     BreakpointSite,
     Collecting,
@@ -206,16 +207,20 @@ def test_move(programs: Programs, hot: Hot) -> None:
         assert child.run() == 0
 
 
-def test_the_nth_candidate(programs: Programs, hot: Hot) -> None:
+def test_from_the_nth_candidate_on(programs: Programs, hot: Hot) -> None:
     with (
         Tracee(lambda: hot(1000)) as child,
-        BreakpointSite(programs, PLACE, EVEN, count=100) as site,
+        BreakpointSite(programs, PLACE, EVEN, stop_at=100) as site,
     ):
         site.attach(child.pid)
         child.release()
         child.stop()
         assert child.regs()[RBX] == 198
         assert site.take_stop(child.pid) == Told(child.pid, 199, Why.CANDIDATE)
+        child.run()
+        assert child.regs()[RBX] == 200
+        assert site.take_stop(child.pid) == Told(child.pid, 201, Why.CANDIDATE)
+        site.set_stop_at(NEVER)
         assert child.run() == 0
         assert site.counts() == (1000, 500, 0, 0, 0, 0, 0)
 
@@ -319,7 +324,7 @@ def test_a_full_ring_drops_and_counts(programs: Programs, hot: Hot) -> None:
         counts = site.counts()
         assert 0 < len(records) < 1000
         assert counts.candidates == 1000
-        assert counts.overflows == 1000 - len(records)
+        assert counts.lost == 1000 - len(records)
         assert counts.outstanding == 0
 
 
@@ -336,7 +341,7 @@ def test_a_full_ring_waits(programs: Programs, hot: Hot) -> None:
         while os.WIFSTOPPED(status):
             told = site.take_stop(child.pid)
             assert told is not None
-            assert told.why is Why.RING_FULL
+            assert told.why is Why.COLLECT
             got += site.drain()
             # This one found no room: the supervisor collects it itself.
             got.append(Record(told.tid, told.hit, (child.regs()[RBX],)))
@@ -346,6 +351,40 @@ def test_a_full_ring_waits(programs: Programs, hot: Hot) -> None:
         assert [record.values for record in got] == [(i,) for i in range(1000)]
         assert [record.hit for record in got] == list(range(1, 1001))
         assert site.counts().outstanding == 0
+
+
+def test_a_value_that_cannot_be_read(programs: Programs, hot: Hot) -> None:
+    """The supervisor collects what the program could not; the hit is a candidate all the same."""
+    unreadable = Binary("eq", Reg(RBX), Const(7))
+    value = ir.Select(unreadable, Load(Const(8), 8), Hits())
+    with (
+        Tracee(lambda: hot(20)) as child,
+        BreakpointSite(programs, PLACE, collect=Collecting((value,))) as site,
+    ):
+        site.attach(child.pid)
+        child.release()
+        child.stop()
+        assert child.regs()[RBX] == 7
+        assert site.take_stop(child.pid) == Told(child.pid, 8, Why.COLLECT)
+        assert child.run() == 0
+        assert [record.hit for record in site.drain()] == [i for i in range(1, 21) if i != 8]
+        assert site.counts() == (20, 20, 0, 0, 0, 0, 0)
+
+
+def test_collect_and_stop(programs: Programs, hot: Hot) -> None:
+    collect = Collecting((Reg(RBX),))
+    with (
+        Tracee(lambda: hot(20)) as child,
+        BreakpointSite(programs, PLACE, EVEN, collect=collect, stop_at=4) as site,
+    ):
+        site.attach(child.pid)
+        child.release()
+        child.stop()
+        assert site.take_stop(child.pid) == Told(child.pid, 7, Why.CANDIDATE)
+        assert [record.values[0] for record in site.drain()] == [0, 2, 4, 6]
+        site.set_stop_at(NEVER)
+        assert child.run() == 0
+        assert len(site.drain()) == 6
 
 
 def test_samples(programs: Programs, hot: Hot) -> None:

@@ -3,9 +3,10 @@
       0   hits        executions the program saw           } one cache line that
       1   candidates  the condition was not 0               } the program writes
       2   undecided   it could not be evaluated             }
-      3   overflows   the ring was full                     }
+      3   lost        the ring was full                     }
       4   unsent      the signal could not be sent          }
-      8   limit       stop at this candidate (count)        } read only to the program
+      5   told        hits let through                      }
+      8   stop at     the first candidate to let through    } read only to the program
       9   signal      the one to send (Notify by program)   }
      10   device      } of the pid namespace in which task  }
      11   inode       } ids are told                        }
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 HITS: Final = 0
 CANDIDATES: Final = 1
 UNDECIDED: Final = 2
-OVERFLOWS: Final = 3
+LOST: Final = 3
 UNSENT: Final = 4
-LIMIT: Final = 8
+TOLD: Final = 5
+STOP_AT: Final = 8
 SIGNAL: Final = 9
 NS_DEVICE: Final = 10
 NS_INODE: Final = 11
@@ -48,16 +50,24 @@ CONSTANTS: Final = SLOTS + N_SLOTS * SLOT_WORDS
 MAX_WORDS: Final = 4096
 PAGE: Final = 4096
 
+NEVER: Final = (1 << 64) - 1
+"""For STOP_AT: no candidate."""
+
 RECORD_HEADER: Final = 16
 """Bytes before the values of a collected record: u32 tid, u32 0, u64 hit."""
 
 
 class Why(enum.IntEnum):
-    """Why a program let a hit through."""
+    """Why a program let a hit through.
+
+    CANDIDATE: the condition is not 0.  UNDECIDED: the supervisor must decide.
+    COLLECT: a candidate whose values the supervisor must collect: the ring is full, or one of
+    them could not be read.
+    """
 
     CANDIDATE = 1
     UNDECIDED = 2
-    RING_FULL = 3
+    COLLECT = 3
 
 
 class Told(NamedTuple):
@@ -86,5 +96,5 @@ def take_slot(values: Words, tid: int) -> Told | None:
 
 def reset(values: Words) -> None:
     """Zero the counters and slots.  No task may run over the site meanwhile."""
-    for at in (HITS, CANDIDATES, UNDECIDED, OVERFLOWS, UNSENT, *range(SLOTS, CONSTANTS)):
+    for at in (*range(TOLD + 1), *range(SLOTS, CONSTANTS)):
         values[at] = 0

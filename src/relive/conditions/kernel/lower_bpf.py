@@ -45,7 +45,8 @@ _FLAGS_MASK: Final = ~(x86_64.FLAG_RESUME | x86_64.FLAG_TRAP)
 _HIT: Final = -8  # frame: number of this hit
 _LOADED: Final = -16  # what a helper read
 _TID: Final = -24  # what bpf_get_ns_current_pid_tgid wrote
-_FIRST_FREE: Final = -24
+_CANDIDATE: Final = -32  # number of this candidate, while its values are collected
+_FIRST_FREE: Final = -32
 
 #: jump that is taken when the comparison holds, and its opposite; operands swapped or not
 _COMPARE: Final[dict[ir.BinaryOp, tuple[asm.Jump, asm.Jump]]] = {
@@ -79,8 +80,8 @@ class Deliver(enum.Enum):
 
 
 class Full(enum.Enum):
-    """What a collecting program does when the ring is full: drop the record and count it, or
-    let the hit through, so that the task waits while the supervisor makes room."""
+    """What a collecting program does when the ring is full: drop the record and count it as lost,
+    or let the hit through, so that the task waits while the supervisor makes room."""
 
     DROP = enum.auto()
     WAIT = enum.auto()
@@ -88,7 +89,7 @@ class Full(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Collecting:
-    """Values that a candidate appends to the ring instead of stopping.
+    """Values that a candidate appends to the ring.
 
     ring_size: bytes, a power of two and at least a page.
     """
@@ -115,14 +116,13 @@ def lower(
     *,
     kind: int = abi.BPF_PROG_TYPE_PERF_EVENT,
     deliver: Deliver = Deliver.RETURN,
-    counted: bool = False,
     collect: Collecting | None = None,
     own_pid_namespace: bool = False,
 ) -> Lowered:
     """The program that decides `expr`.  Raises CannotLower.
 
+    Candidates from the number in layout.STOP_AT on are let through, and undecided hits.
     kind: BPF_PROG_TYPE_PERF_EVENT for breakpoints, _KPROBE for uprobes, _SYSCALL for tests.
-    counted: only the candidate whose number is in layout.LIMIT is let through.
     collect: candidates go to the ring.
     own_pid_namespace: task ids are those of the namespace in layout.NS_DEVICE and NS_INODE.
     """
@@ -130,7 +130,7 @@ def lower(
         ir.check(expr)
         for value in collect.values if collect else ():
             ir.check(value)
-        return _Lowering(deliver, counted, collect, own_pid_namespace).program(expr, kind)
+        return _Lowering(deliver, collect, own_pid_namespace).program(expr, kind)
     except asm.TooLong:
         raise CannotLower("its program is too long for a jump") from None
     except ValueError as error:
@@ -150,17 +150,16 @@ class _Lowering:
     def __init__(
         self,
         deliver: Deliver,
-        counted: bool,
         collect: Collecting | None,
         own_pid_namespace: bool,
     ) -> None:
         self.deliver = deliver
-        self.counted = counted
         self.collect = collect
         self.own_pid_namespace = own_pid_namespace
         self.a = asm.Assembler()
         self.constants: list[int] = []
         self.undecided = Label()
+        self.supervisor_collects = Label()
         self.first_place = _FIRST_FREE
         self.lowest = 0  # of the frame
         self._needs: dict[int, int] = {}
@@ -174,17 +173,17 @@ class _Lowering:
         reject = Label()
         self.branch(expr, reject, False, 0)
         self.increment(layout.CANDIDATES)
+        self.unless_muted(reject)
         if self.collect:
-            self.unless_muted(reject)
-            self.record(self.collect, reject)
-        elif self.counted:
-            a.load(8, R1, R7, layout.LIMIT * 8)
-            a.jump("ne", R0, R1, reject)
-            self.unless_muted(reject)
-            self.let_through(layout.Why.CANDIDATE)
-        else:
-            self.unless_muted(reject)
-            self.let_through(layout.Why.CANDIDATE)
+            self.record(self.collect)
+        # R0 is the number of the candidate.
+        if self.deliver is not Deliver.OUTCOME:
+            a.load(8, R1, R7, layout.STOP_AT * 8)
+            a.jump("lt", R0, R1, reject)
+        self.let_through(layout.Why.CANDIDATE)
+        if self.supervisor_collects.used:
+            a.bind(self.supervisor_collects)
+            self.let_through(layout.Why.COLLECT)
         if self.undecided.used:
             a.bind(self.undecided)
             self.increment(layout.UNDECIDED)
@@ -226,7 +225,7 @@ class _Lowering:
         self.a.alu_imm("add", R0, 1)
 
     def unless_muted(self, reject: Label) -> None:
-        """Go on at `reject` when the site is being taken away."""
+        """Go on at `reject` when the site is being taken away; R0 stays."""
         self.a.load(8, R1, R7, layout.MUTED * 8)
         self.a.jump_imm("ne", R1, 0, reject)
 
@@ -237,6 +236,7 @@ class _Lowering:
             a.mov_imm(R0, int(why))
             a.exit()
             return
+        self.increment(layout.TOLD)
         self.task_id()  # in R0
         told = Label()
         for at in range(layout.SLOTS, layout.CONSTANTS, layout.SLOT_WORDS):
@@ -277,17 +277,19 @@ class _Lowering:
             a.alu_imm("lsh", R0, 32)
             a.alu_imm("rsh", R0, 32)
 
-    def record(self, collect: Collecting, done: Label) -> None:
-        """Append a record to the ring."""
+    def record(self, collect: Collecting) -> None:
+        """Append a record to the ring; R0, the number of the candidate, stays."""
         a = self.a
         base = self.first_place - collect.record_size
         if base < -asm.STACK_SIZE:
             raise CannotLower(f"{len(collect.values)} values do not fit the frame of a BPF program")
         self.first_place = base
-        self.frame(base)
+        a.store(8, self.frame(base), _CANDIDATE, R0)
+        undecided, self.undecided = self.undecided, self.supervisor_collects
         for number, value in enumerate(collect.values):
             self.value(value, 0)
             a.store(8, FRAME, base + layout.RECORD_HEADER + 8 * number, R0)
+        self.undecided = undecided
         self.task_id()
         a.store(8, FRAME, base, R0)
         a.load(8, R1, FRAME, _HIT)
@@ -298,12 +300,14 @@ class _Lowering:
         a.mov_imm(R3, collect.record_size)
         a.mov_imm(R4, 0)
         a.call(asm.RINGBUF_OUTPUT)
-        a.jump_imm("eq", R0, 0, done)
-        self.increment(layout.OVERFLOWS)
-        if collect.full is Full.DROP:
-            a.goto(done)
+        if collect.full is Full.WAIT:
+            a.jump_imm("ne", R0, 0, self.supervisor_collects)
         else:
-            self.let_through(layout.Why.RING_FULL)
+            there = Label()
+            a.jump_imm("eq", R0, 0, there)
+            self.increment(layout.LOST)
+            a.bind(there)
+        a.load(8, R0, FRAME, _CANDIDATE)
 
     # ------------------------------------------------------------------- expressions
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from relive.conditions import ir
 from relive.conditions.kernel import abi, layout, lower_bpf, uprobe
-from relive.conditions.kernel.layout import Told, Why
+from relive.conditions.kernel.layout import NEVER, Told, Why
 from relive.conditions.kernel.lower_bpf import Collecting, Deliver, Full, Lowered
 from relive.conditions.kernel.perf import Access, Event, Inherit, SampleFields
 from relive.conditions.kernel.ring import Record, Ring
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from relive.conditions.kernel.programs import Programs
 
 __all__ = [
+    "NEVER",
     "Access",
     "BreakpointSite",
     "Collecting",
@@ -70,16 +71,16 @@ class Notify(enum.Enum):
 class Counts(NamedTuple):
     """What happened at a site since it was armed.
 
-    hits: executions the program saw.  candidates, undecided: of these.  overflows: candidates
-    that found the ring full.  unsent: signals the kernel refused to send.  missed: executions
-    that the event counted and the program did not see.  outstanding: hits that were let through
-    and of which no stop was taken yet.
+    hits: executions the program saw.  candidates, undecided: of these.  lost: candidates that
+    found the ring full (Full.DROP).  unsent: signals the kernel refused to send.  missed:
+    executions that the event counted and the program did not see.  outstanding: hits that were
+    let through and of which no stop was taken yet.
     """
 
     hits: int
     candidates: int
     undecided: int
-    overflows: int
+    lost: int
     unsent: int
     missed: int
     outstanding: int
@@ -94,8 +95,9 @@ class KernelSite:
     """What sites of breakpoints and of uprobes have in common: the program and its values.
 
     programs: where programs come from.  condition: not 0 for candidates.
-    count: let only the candidate of this number through (from 1); None for each.
-    collect: candidates append values to the ring instead.
+    collect: candidates append values to the ring.
+    stop_at: let candidates from this number on through; NEVER for none, which is what a
+    collecting site does if not told.
     signal_number: what the program sends, when it does.
     Raises CannotLower when the condition does not fit a program, BpfRefused when the kernel
     does not take it.
@@ -110,8 +112,8 @@ class KernelSite:
         condition: ir.Expr,
         *,
         deliver: Deliver,
-        count: int | None = None,
         collect: Collecting | None = None,
+        stop_at: int | None = None,
         signal_number: int = signal.SIGTRAP,
     ) -> None:
         self.address = address
@@ -119,7 +121,7 @@ class KernelSite:
         self.collect = collect
         self._programs = programs
         self._deliver = deliver
-        self._count = count
+        self.stop_at = (NEVER if collect else 1) if stop_at is None else stop_at
         self._signal = signal_number
         self._ring: Ring | None = None
         self._taken = 0
@@ -153,7 +155,6 @@ class KernelSite:
             condition,
             kind=self.kind,
             deliver=self._deliver,
-            counted=self._count is not None,
             collect=self.collect,
             own_pid_namespace=self._programs.namespace is not None,
         )
@@ -165,7 +166,7 @@ class KernelSite:
 
     def _fill(self, program: Program, lowered: Lowered) -> None:
         program.values[layout.MUTED] = 0
-        program.values[layout.LIMIT] = self._count or 0
+        program.values[layout.STOP_AT] = self.stop_at
         program.values[layout.SIGNAL] = self._signal
         for word, value in enumerate(lowered.constants, layout.CONSTANTS):
             program.values[word] = value
@@ -188,11 +189,10 @@ class KernelSite:
         self._programs.give_back(old)
         self._restart_counts()
 
-    def set_count(self, count: int) -> None:
-        """Let the candidate of this number through, of a site made with `count`."""
-        assert self._count is not None
-        self._count = count
-        self.program.values[layout.LIMIT] = count
+    def set_stop_at(self, number: int) -> None:
+        """Let candidates from this number on through; NEVER for none."""
+        self.stop_at = number
+        self.program.values[layout.STOP_AT] = number
 
     def reset(self) -> None:
         """Start counting again at 0.  No task may run over the site meanwhile."""
@@ -202,6 +202,7 @@ class KernelSite:
     def take_stop(self, tid: int) -> Told | None:
         """Which hit the stopped task `tid` is at, told once.
 
+        Why.COLLECT: drain, and collect this hit's values from the stopped task.
         None when the program let nothing of this task through (the stop is not this site's), or
         when more than 8 tasks had stopped and not been asked about.
         """
@@ -223,23 +224,17 @@ class KernelSite:
         values = self.program.values
         # In this order, so that no counter is ahead of `hits` while tasks run.
         seen = self._seen()
+        told, unsent, lost = values[layout.TOLD], values[layout.UNSENT], values[layout.LOST]
         undecided, candidates = values[layout.UNDECIDED], values[layout.CANDIDATES]
-        overflows, unsent = values[layout.OVERFLOWS], values[layout.UNSENT]
         hits = values[layout.HITS]
-        if self.collect:
-            let_through = undecided + (overflows if self.collect.full is Full.WAIT else 0)
-        elif self._count is not None:
-            let_through = undecided + (0 < self._count <= candidates)
-        else:
-            let_through = undecided + candidates
         return Counts(
             hits,
             candidates,
             undecided,
-            overflows,
+            lost,
             unsent,
             0 if seen is None else max(0, seen - hits),
-            let_through - self._taken,
+            told - self._taken,
         )
 
     def close(self) -> None:
@@ -286,8 +281,8 @@ class BreakpointSite(KernelSite):
         length: int = 8,
         notify: Notify = Notify.SIGTRAP,
         inherit: Inherit = Inherit.NONE,
-        count: int | None = None,
         collect: Collecting | None = None,
+        stop_at: int | None = None,
         samples: SampleFields | None = None,
         signal_number: int = signal.SIGTRAP,
     ) -> None:
@@ -306,8 +301,8 @@ class BreakpointSite(KernelSite):
             address,
             condition,
             deliver=Deliver.SIGNAL if notify is Notify.PROGRAM else Deliver.RETURN,
-            count=count,
             collect=collect,
+            stop_at=stop_at,
             signal_number=signal_number,
         )
 
@@ -404,8 +399,8 @@ class UprobeSite(KernelSite):
         code: bytes,
         condition: ir.Expr = ir.TRUE,
         *,
-        count: int | None = None,
         collect: Collecting | None = None,
+        stop_at: int | None = None,
         signal_number: int = signal.SIGTRAP,
     ) -> None:
         instruction = uprobe.emulated(code)
@@ -423,8 +418,8 @@ class UprobeSite(KernelSite):
             address,
             condition,
             deliver=Deliver.SIGNAL,
-            count=count,
             collect=collect,
+            stop_at=stop_at,
             signal_number=signal_number,
         )
 
