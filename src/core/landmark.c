@@ -197,6 +197,32 @@ static int follow_all(struct sampler *s)
     return rc;
 }
 
+/* Global variables. Instructions are not decoded: any four bytes may be a displacement, followed by
+ * an immediate of 0, 1, 2 or 4 bytes. What isn't one points hardly ever into writable memory. */
+static int follow_code(struct sampler *s, uint64_t rip)
+{
+    static const unsigned immediates[] = {0, 1, 2, 4};
+    uint8_t code[2 * SAMPLE_CODE];
+    uint64_t start = rip - SAMPLE_CODE;
+    size_t got = mem_read_some(s->m, start, code, sizeof code);
+    int rc = 0;
+
+    if (!got) {
+        start = rip;
+        got = mem_read_some(s->m, start, code, SAMPLE_CODE);
+    }
+    for (size_t at = 0; at + 4 <= got && !rc; at++) {
+        int32_t disp;
+
+        memcpy(&disp, code + at, 4);
+        if (disp > 0xffff && (rc = follow(s, (uint32_t)disp)))
+            break;
+        for (unsigned i = 0; i < 4 && !rc; i++)
+            rc = follow(s, start + at + 4 + immediates[i] + (uint64_t)(int64_t)disp);
+    }
+    return rc;
+}
+
 static int put_word(struct buf *out, uint64_t addr, uint64_t value)
 {
     int rc = buf_put_u64(out, addr);
@@ -229,6 +255,11 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
         return rc;
     if ((rc = writable_ranges(tid, &s.ranges)))
         goto done;
+    rc = follow_code(&s, regs->r[R_RIP]);
+    if (!rc)
+        rc = follow(&s, regs->r[R_FS_BASE]);
+    if (!rc)
+        rc = follow(&s, regs->r[R_FS_BASE] - SAMPLE_BLOCK);
     for (unsigned i = 0; i < sizeof pointers / sizeof *pointers && !rc; i++)
         rc = follow(&s, regs->r[pointers[i]]);
     if (!rc) {

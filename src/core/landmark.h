@@ -2,9 +2,9 @@
  * with the event), a digest of the extended state, and a memory sample.
  *
  * The sample is the memory that code at this point is likely to work on, in the
- * form of an output blob (params.h): the active stack window, what pointer
- * registers point at, and what the words found so point at; writable mappings
- * only, bounded. Two items come first: address LANDMARK_XSTATE holds the digest of the
+ * form of an output blob (params.h): what instructions near the instruction pointer address relative to
+ * it or absolutely, thread-local storage, what pointer registers point at, the active stack window, and what the
+ * words found so point at; writable mappings only, bounded. Two items come first: address LANDMARK_XSTATE holds the digest of the
  * extended state, address LANDMARK_CPU the processor time (ns) that the task has
  * used, a hint that is never compared. */
 #ifndef RELIVE_LANDMARK_H
@@ -19,6 +19,8 @@
 #define SAMPLE_STACK 1024
 #define SAMPLE_BLOCK 128
 #define SAMPLE_BLOCKS 320
+/* Bytes of code on either side of the instruction pointer that are looked at. */
+#define SAMPLE_CODE 256
 
 /* 0 or -errno. The task is stopped in user code with these registers. */
 int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct buf *ret);

@@ -160,6 +160,13 @@ static int on_end(struct live *l, struct task *t, int status)
     return 1;
 }
 
+/* POLL_* and SI_SIGIO: of a descriptor; SI_KERNEL: sent by a BPF program. Programs
+ * do not send themselves the signals asked for with these codes. */
+static bool told_by_evaluator(int code)
+{
+    return (code > 0 && code <= 6) || code == SI_SIGIO || code == CODE_INT3;
+}
+
 /* 1: an event was made, 0: dealt with, or -errno. */
 static int on_status(struct live *l, struct task *t, int status)
 {
@@ -201,12 +208,8 @@ static int on_status(struct live *l, struct task *t, int status)
 
         if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0)
             return -errno;
-        if (info.si_code > 0 && info.si_code <= 6) { /* POLL_*: of a descriptor */
-            l->event->signo = signo;
-            l->event->code = info.si_code;
-            l->event->data = (uint64_t)(uint32_t)info.si_fd;
-            return held(l, t, LIVE_TRAP);
-        }
+        if (told_by_evaluator(info.si_code))
+            return hold_for_others(l, t, &info, 0);
     }
     if (l->n_ranges && (signo == SIGSEGV || signo == SIGBUS || signo == SIGILL || signo == SIGFPE)) {
         siginfo_t info;
@@ -452,7 +455,7 @@ static int was_ours(const struct live *l, const struct task *t, bool *ret)
     if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0)
         return -errno;
     if (signo != SIGTRAP) {
-        *ret = (l->sigs & 1ull << signo) && info.si_code > 0 && info.si_code <= 6;
+        *ret = (l->sigs & 1ull << signo) && told_by_evaluator(info.si_code);
         return 0;
     }
     if (info.si_code == CODE_PERF) {

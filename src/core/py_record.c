@@ -654,6 +654,17 @@ static PyObject *rec_chaos(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* verify(on): run() returns after every landmark of a preemption. */
+static PyObject *rec_verify(PyObject *self, PyObject *args)
+{
+    int on;
+
+    if (!PyArg_ParseTuple(args, "p", &on))
+        return NULL;
+    rec_of(self)->verify = on;
+    Py_RETURN_NONE;
+}
+
 static PyObject *rec_next_chunk(PyObject *self, PyObject *args)
 {
     struct ev_chunk chunk;
@@ -736,6 +747,7 @@ static PyMethodDef rec_methods[] = {
     {"watch_writes", rec_watch_writes, METH_VARARGS, "watch_writes(on)"},
     {"set_slice", rec_set_slice, METH_VARARGS, "set_slice(ns)"},
     {"chaos", rec_chaos, METH_VARARGS, "chaos(seed): unfair scheduling"},
+    {"verify", rec_verify, METH_VARARGS, "verify(on): WHY_LANDMARK after preemptions"},
     {"next_chunk", rec_next_chunk, METH_VARARGS, "next_chunk(timeout_ms) -> (bytes, events) or None"},
     {"close_log", rec_close_log, METH_NOARGS, "close_log()"},
     {"discard_log", rec_discard_log, METH_NOARGS, "discard_log()"},

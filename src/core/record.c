@@ -468,6 +468,7 @@ static int emulate_trap(struct recorder *r, struct task *t, struct regs *regs, i
     if ((rc = regs_set(t->tid, regs)))
         return rc;
     t->boundary = *regs;
+    t->fresh = true;
     return evlog_put(&r->log, &e);
 }
 
@@ -485,13 +486,14 @@ static int signal_stop(struct recorder *r, struct task *t, int sig, struct reaso
         return rc;
     if (at_call_boundary(&regs)) {
         place = SIGNAL_AT_BOUNDARY;
+        t->fresh = true;
     } else if (caused_by_instruction(&info)) {
         if (sig == SIGSEGV && info.si_code == SI_KERNEL &&
             (kind = trapped_instruction(&t->mem, regs.r[R_RIP], &len)) >= 0)
             return emulate_trap(r, t, &regs, kind, len);
         place = SIGNAL_SYNC;
-    } else if (!memcmp(&regs, &t->boundary, sizeof regs)) {
-        place = SIGNAL_AT_BOUNDARY; /* resumed with these, and has executed nothing since */
+    } else if (t->fresh) {
+        place = SIGNAL_AT_BOUNDARY;
     }
     *ret = (struct reason_info){WHY_SIGNAL, t->serial, sig, place};
     return 0;
@@ -515,17 +517,19 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
         *ret = (struct reason_info){WHY_GONE, t->serial, status, 0};
         return 0;
     }
+    if ((rc = unmark_fresh(t)))
+        return rc;
     sig = WSTOPSIG(status);
     event = status >> 16;
     if (sig == (SIGTRAP | 0x80) && t->preempting && !t->in_call)
-        return preempted_at_entry(r, t);
+        return preempted_at_entry(r, t, ret);
     if (sig == (SIGTRAP | 0x80))
         return t->in_call ? call_ended(r, t, ret) : call_entered(r, t, ret);
     if (event == PTRACE_EVENT_STOP) {
         if (stops_group(sig)) {
             t->request = PTRACE_LISTEN;
         } else if (t->preempting) {
-            return preempted(r, t);
+            return preempted(r, t, ret);
         }
         return 0;
     }
@@ -538,6 +542,7 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
         t->stepping = false;
         if ((rc = regs_get(t->tid, &t->boundary)))
             return rc;
+        t->fresh = true;
         *ret = (struct reason_info){WHY_STEPPED, t->serial, 0, 0};
         return 0;
     }
@@ -549,7 +554,9 @@ static int resume(struct recorder *r, struct task *t)
     int request = t->request, rc;
 
     t->request = PTRACE_SYSCALL;
-    rc = task_resume(t->tid, request, t->sig);
+    rc = mark_fresh(t);
+    if (!rc)
+        rc = task_resume(t->tid, request, t->sig);
     t->sig = 0;
     if (rc == -ESRCH) {
         /* killed: its end is reported in its own time */

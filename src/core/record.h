@@ -37,6 +37,7 @@ enum reason {
     WHY_OPENED,     /* a path in /dev or /proc was opened; a = descriptor */
     WHY_NEW_TASK,   /* an unknown task has stopped for the first time; a = tid */
     WHY_INTERRUPTED, /* record_interrupt was called */
+    WHY_LANDMARK,   /* a preemption has been logged, and `verify` is set */
     WHY_ERROR,      /* a = errno of the recorder's own failure */
 };
 
@@ -91,6 +92,8 @@ struct task {
     int request, sig;
     bool stepping;
     bool preempting; /* an interrupt has been sent and not been seen yet */
+    bool fresh;  /* has executed nothing since its last event, and no call number tells it */
+    bool marked; /* fresh when resumed: see mark_fresh */
     bool dying; /* past its exit event, or killed */
 
     uint64_t scratch, scratch_size;
@@ -127,6 +130,7 @@ struct recorder {
     bool has_timer, ticking;
     uint64_t n_stops, n_switches;
     bool tsc_off;
+    bool verify; /* Python is told of every landmark */
 };
 
 struct reason_info {
@@ -165,11 +169,16 @@ void recorder_tick_stop(struct recorder *r);
 bool recorder_ticked(void); /* and takes note */
 /* Sends the interrupt that ends a time slice. */
 int preempt(struct task *t);
+/* Equal registers do not tell that nothing was executed: a loop may have all its state in memory.
+ * So a task that goes on from its last event carries a mark in orig_rax, which the kernel replaces
+ * at every entry from user code (arch/x86/entry/entry_64.S: -1, or the call's number). */
+int mark_fresh(struct task *t);
+int unmark_fresh(struct task *t);
 /* The trap that the interrupt made. */
-int preempted(struct recorder *r, struct task *t);
+int preempted(struct recorder *r, struct task *t, struct reason_info *ret);
 /* The task reached a system call before the interrupt: it is put back before it, and the
  * interrupt is used up. */
-int preempted_at_entry(struct recorder *r, struct task *t);
+int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret);
 /* Logs where the task is, moved on first to where it can be found again. At a signal-delivery-stop
  * of `signo` it is at one again afterwards. */
 int log_landmark(struct recorder *r, struct task *t, int signo);

@@ -87,12 +87,57 @@ int preempt(struct task *t)
     return 0;
 }
 
-static bool at_boundary(const struct task *t, const struct regs *regs)
+/* Negative, so no call's number; its low half is -1, so that the kernel sees no call either
+ * (syscall_get_nr() != -1 in arch_do_signal_or_restart). */
+#define FRESH_MARK 0x80000000ffffffffull
+
+int mark_fresh(struct task *t)
 {
-    return (int64_t)regs->r[R_ORIG_RAX] >= 0 || !memcmp(regs, &t->boundary, sizeof *regs);
+    uint64_t number;
+    int rc;
+
+    t->marked = false;
+    if (!t->fresh)
+        return 0;
+    if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
+        return rc;
+    if ((int64_t)number >= 0)
+        return 0;
+    if ((rc = reg_poke(t->tid, R_ORIG_RAX, FRESH_MARK)))
+        return rc;
+    t->marked = true;
+    return 0;
 }
 
-int preempted(struct recorder *r, struct task *t)
+int unmark_fresh(struct task *t)
+{
+    bool was_marked = t->marked;
+    uint64_t number;
+    int rc;
+
+    t->marked = t->fresh = false;
+    if (!was_marked)
+        return 0;
+    if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
+        return rc;
+    if (number != FRESH_MARK)
+        return 0;
+    t->fresh = true;
+    return reg_poke(t->tid, R_ORIG_RAX, ~0ull);
+}
+
+static bool at_boundary(const struct task *t, const struct regs *regs)
+{
+    return (int64_t)regs->r[R_ORIG_RAX] >= 0 || t->fresh;
+}
+
+static void tell(const struct recorder *r, const struct task *t, struct reason_info *ret)
+{
+    if (r->verify)
+        *ret = (struct reason_info){WHY_LANDMARK, t->serial, 0, 0};
+}
+
+int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
 {
     struct regs regs;
     int rc;
@@ -103,12 +148,15 @@ int preempted(struct recorder *r, struct task *t)
         return rc;
     if (at_boundary(t, &regs))
         return 0;
-    rc = log_landmark(r, t, 0);
+    if (!(rc = log_landmark(r, t, 0)))
+        tell(r, t, ret);
     return rc > 0 ? 0 : rc; /* a fault came first: it is an event of its own */
 }
 
-int preempted_at_entry(struct recorder *r, struct task *t)
+int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret)
 {
+    struct event_out e = {.kind = EV_LANDMARK, .flags = EVF_SIG_ENTRY, .task = t->serial,
+                          .base = &t->base};
     struct regs regs;
     int rc, status;
 
@@ -137,10 +185,14 @@ int preempted_at_entry(struct recorder *r, struct task *t)
     }
     t->preempting = false;
     t->boundary = regs;
+    t->fresh = true;
     r->rotate = true;
     if (WSTOPSIG(status) != SIGTRAP)
         t->request = PTRACE_LISTEN;
-    return 0;
+    /* what it ran comes before what the others will run */
+    e.regs = regs.r;
+    tell(r, t, ret);
+    return evlog_put(&r->log, &e);
 }
 
 /* Runs to the end of a repeated string instruction. At a signal-delivery-stop of
@@ -216,5 +268,6 @@ int log_landmark(struct recorder *r, struct task *t, int signo)
     }
     buf_free(&sample);
     t->boundary = regs;
+    t->fresh = true;
     return rc;
 }

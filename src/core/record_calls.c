@@ -423,8 +423,8 @@ int call_finish(struct recorder *r, struct task *t, struct reason_info *ret)
     t->exit_pending = false;
     t->in_call = false;
     t->may_sleep = false;
-    if (e.nr == SYS_rt_sigreturn && (rc = regs_get(t->tid, &t->boundary)))
-        return rc; /* it leaves no call number behind to know the boundary by */
+    if (e.nr == SYS_rt_sigreturn)
+        t->fresh = true; /* it leaves no call number behind to know it by */
     if ((t->desc && (t->desc->flags & CALLF_YIELDS)) || (r->chaos && chaos_switches(r)))
         r->rotate = true;
     if (t->desc && (t->desc->flags & CALLF_OPENS) && t->result >= 0 && names_device(&t->in))

@@ -408,7 +408,7 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
     case EV_TRAP:
         return do_trap(p, t, ret_errno);
     case EV_LANDMARK:
-        return RP_EVENT;
+        return e->flags & EVF_SIG_ENTRY ? do_signal(p, t, ret_errno) : RP_EVENT;
     case EV_MEMWRITE:
         return e->extra_len ? RP_EVENT : apply_out(p, t, ret_errno);
     case EV_TASK_EXIT:

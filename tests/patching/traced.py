@@ -176,6 +176,8 @@ class Tracer:
         self.owner = {pid: self.main}
         self.on_fork: Callable[[Process, Process], None] | None = None
         self._early: dict[int, int] = {}
+        self.holding = False
+        """Set while a stop is dealt with: do not resume the task."""
         while True:
             _, status = os.waitpid(pid, _WALL)
             assert os.WIFSTOPPED(status), status
@@ -235,6 +237,7 @@ class Tracer:
     def run(self, until: Callable[[], bool] | None = None, timeout: float = 60.0) -> None:
         """Lets everything run to the end, or until the predicate holds after a stop."""
         deadline = time.monotonic() + timeout
+        self.holding = False
         self.resume()
         while self.owner:
             assert time.monotonic() < deadline, "it takes too long"
@@ -309,7 +312,7 @@ class Tracer:
             pass
         else:
             task.deliver = self._signal(process, tid, sig)
-        if resume:
+        if resume and not self.holding:
             self._cont(process, tid)
 
     def _born(self, parent: Process, new: int, event: int, resume: bool) -> None:
