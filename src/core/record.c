@@ -467,7 +467,6 @@ static int emulate_trap(struct recorder *r, struct task *t, struct regs *regs, i
     regs->r[R_RIP] += len;
     if ((rc = regs_set(t->tid, regs)))
         return rc;
-    t->boundary = *regs;
     t->fresh = true;
     return evlog_put(&r->log, &e);
 }
@@ -540,8 +539,6 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
     }
     if (t->stepping && sig == SIGTRAP) {
         t->stepping = false;
-        if ((rc = regs_get(t->tid, &t->boundary)))
-            return rc;
         t->fresh = true;
         *ret = (struct reason_info){WHY_STEPPED, t->serial, 0, 0};
         return 0;

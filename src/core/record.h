@@ -73,7 +73,6 @@ struct task {
     bool may_sleep, vforking;
     bool settles; /* others wait until it really sleeps: its call writes memory before that */
     struct regs regs;     /* the program's at its last call entry */
-    struct regs boundary; /* ... at the last stop after which it executed nothing yet */
     const struct call_desc *desc;
     struct params_entry entry;
     struct params_redirect redirect;

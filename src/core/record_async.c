@@ -184,7 +184,6 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
             return rc;
     }
     t->preempting = false;
-    t->boundary = regs;
     t->fresh = true;
     r->rotate = true;
     if (WSTOPSIG(status) != SIGTRAP)
@@ -267,7 +266,6 @@ int log_landmark(struct recorder *r, struct task *t, int signo)
         rc = evlog_put(&r->log, &e);
     }
     buf_free(&sample);
-    t->boundary = regs;
     t->fresh = true;
     return rc;
 }

@@ -189,8 +189,6 @@ static int deliver_stashed(struct task *t, struct reason_info *ret)
     }
     if (ptrace(PTRACE_SETSIGINFO, t->tid, NULL, s.info) < 0)
         return -errno;
-    if ((rc = regs_get(t->tid, &t->boundary)))
-        return rc;
     *ret = (struct reason_info){WHY_SIGNAL, t->serial, s.signo, SIGNAL_AT_ENTRY};
     return 0;
 }

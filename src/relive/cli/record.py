@@ -30,7 +30,7 @@ The exit status is 69 when PROGRAM cannot be started."""
             "--verify-memory",
             value="WHEN",
             optional="exit",
-            help="keep digests of all memory at these points: exit",
+            help="keep digests of all memory at these points: exit; events (asynchronous, too)",
         ),
         Option(
             "-h",
@@ -55,8 +55,10 @@ The exit status is 69 when PROGRAM cannot be started."""
     def run(self, args: Arguments) -> int:
         env = environment(args.all("env"))
         verify = args.get("verify-memory")
-        if verify not in (None, "exit"):
-            raise UsageError(f"record: --verify-memory={verify} is not known", "it can be: exit")
+        if verify not in (None, "exit", "events"):
+            raise UsageError(
+                f"record: --verify-memory={verify} is not known", "it can be: exit, events"
+            )
         quiet = args.has("quiet")
 
         from relive.record.session import record

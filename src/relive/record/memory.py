@@ -20,6 +20,7 @@ _RED_ZONE = 128
 _MAP_SHARED, _MAP_TYPE, _MAP_ANONYMOUS = 1, 0x0F, 0x20
 _RDI, _RSI, _R10, _R8, _R9 = 14, 13, 7, 9, 8
 _DEV_ZERO = os.makedev(1, 5)
+_SCRATCH_END = 0x80000000  # of scratch memory (core/record_calls.c)
 
 
 class Shared:
@@ -149,6 +150,6 @@ def digests(tid: int, mem_fd: int, skip: list[tuple[int, int]]) -> list[list[int
 def log_digests(session: Session, task: Task) -> None:
     core = session.core
     addr, size = core.scratch(task.serial)
-    skip = [(_core.AGENT_TEXT, _core.AGENT_TEXT + 0x1000000), (addr, addr + size)]
+    skip = [(_core.AGENT_TEXT, _SCRATCH_END), (addr, addr + size)]
     extra = {"digests": digests(task.tid, core.mem_fd(task.serial), skip)}
     core.emit(MEMORY, 0, 0, task.serial, None, None, (), dumps(extra))

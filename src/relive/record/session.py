@@ -36,10 +36,13 @@ _SYS_PIDFD_GETFD = 438
 class Session:
     """One program being recorded."""
 
-    def __init__(self, out_dir: str, verify_memory: bool, quiet: bool, shared: str | None) -> None:
+    def __init__(
+        self, out_dir: str, verify_memory: str | None, quiet: bool, shared: str | None
+    ) -> None:
         self.verify_memory = verify_memory
         self.quiet = quiet
         self.core = _core.Recorder()
+        self.core.verify(verify_memory == "events")
         self.tasks = Tasks()
         self.status = 0
         self.chaos: int | None = None
@@ -211,6 +214,8 @@ class Session:
             calls.on_exit(self, task, a, b)
         elif why == _core.WHY_SIGNAL:
             signals.on_signal(self, task, a, b)
+        elif why == _core.WHY_LANDMARK:
+            memory.log_digests(self, task)
         elif why == _core.WHY_STEPPED:
             signals.on_stepped(self, task)
         elif why == _core.WHY_EVENT:
@@ -373,14 +378,15 @@ def record(
 ) -> int:
     """Records a program and everything it starts; returns its wait status.
 
-    out_dir: where to save; must not exist.  shared_files: a directory of stored files shared
+    out_dir: where to save; must not exist.  verify_memory: when to keep digests of all memory,
+    "exit" or (also after every asynchronous stop) "events".  shared_files: a directory of stored files shared
     by recordings (relive.trace.store), or None.  slice_ms: time slice of a task when others
     could run (50).  chaos: seed of unfair scheduling that shows rare interleavings.
     started: called when the program has been started.
 
     Raises CannotStart, TraceWriteError, ReliveError.
     """
-    session = Session(os.fspath(out_dir), verify_memory is not None, quiet, shared_files)
+    session = Session(os.fspath(out_dir), verify_memory, quiet, shared_files)
     try:
         session.schedule(slice_ms, chaos)
         session.start(argv, dict(os.environ) if env is None else env)

@@ -15,6 +15,7 @@ import struct
 
 from relive import _core
 from relive.record.lifecycle import verify_at_end
+from relive.record.memory import log_digests
 from relive.trace.jsontext import dumps
 from relive.tracee.dispositions import CAUGHT, FATAL, IGNORED, disposition, pending_caught
 
@@ -63,6 +64,8 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
         # found again on replay by the state the program is in
         if not core.landmark(task.serial, signo):
             return
+        if session.verify_memory == "events":
+            log_digests(session, task)
         place = _core.SIGNAL_AT_BOUNDARY
     if action == FATAL and task.mm in session.undumpable:
         resource.prlimit(task.tgid, resource.RLIMIT_CORE, (0, 0))
