@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import faulthandler  # noqa: F401 - so that nobody need not be able to read it later
+import codecs
+import faulthandler  # noqa: F401 - see test_an_ordinary_user
 import json
 import os
 import resource  # noqa: F401
@@ -12,13 +13,13 @@ import pytest
 from relive.cli.doctor import verdict
 from relive.conditions import ir
 from relive.conditions.kernel import machine, uprobe
-from relive.doctor import Finding, Probe, examine, kernel, selftest
+from relive.doctor import Finding, Probe, examine, inprocess, kernel, selftest
 from relive.doctor.selftest import PROOFS, Missing
 from tests.conftest import Relive
 
 NAMES = [proof.name for proof in PROOFS]
 #: what needs no privilege where ptrace and perf_event_paranoid <= 2 allow it
-ORDINARY = ["supervisor, int3", "supervisor, DR7", "kernel, counting"]
+ORDINARY = ["supervisor, int3", "supervisor, DR7", "kernel, counting", "in-process"]
 
 
 def test_names_are_unique() -> None:
@@ -39,6 +40,9 @@ def test_an_ordinary_user(capfd: pytest.CaptureFixture[str]) -> None:
         pytest.skip("only root can become somebody else")
     if machine.breakpoints_missing():
         pytest.skip(machine.breakpoints_missing() or "")
+    # The interpreter may lie where nobody can't read: have everything loaded.
+    assert inprocess
+    codecs.lookup("ascii")
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
         os.setgroups([])

@@ -52,6 +52,8 @@ LOOP: Final = bytes.fromhex(
 )
 SITE: Final = 3
 BRANCH: Final = 13
+#: where in the code's page a system-call instruction is
+GATE: Final = 256
 
 STOPS: Final = 1000
 #: one execution in EVERY is to stop
@@ -80,14 +82,19 @@ class Missing(Exception):
 class Loop(Child):
     """A traced child, on this process's core, that runs LOOP `n` times when released.
 
-    in_file: the code is a file's mapping.  place: its address.
+    in_file: the code is a file's mapping.  announced: it stops just before it begins.
+    page: the code's; place: address of LOOP.
     """
 
-    def __init__(self, n: int, *, in_file: bool = False) -> None:
+    def __init__(self, n: int, *, in_file: bool = False, announced: bool = False) -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        self.place = _file_code() if in_file else _anonymous_code()
+        before = x86_64.BREAKPOINT_INSTRUCTION if announced else b""
+        code = (before + LOOP).ljust(GATE, x86_64.BREAKPOINT_INSTRUCTION)
+        code += x86_64.SYSCALL_INSTRUCTION
+        self.page = _file_code(code) if in_file else _anonymous_code(code)
+        self.place = self.page + len(before)
         word = ctypes.c_uint64()
-        function = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_void_p)(self.place)
+        function = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_void_p)(self.page)
 
         def body() -> int:
             function(n, ctypes.addressof(word))
@@ -134,16 +141,16 @@ def _map(protection: int, flags: int, fd: int) -> int:
     return address
 
 
-def _anonymous_code() -> int:
+def _anonymous_code(code: bytes) -> int:
     every = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
     address = _map(every, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
-    ctypes.memmove(address, LOOP, len(LOOP))
+    ctypes.memmove(address, code, len(code))
     return address
 
 
-def _file_code() -> int:
+def _file_code(code: bytes) -> int:
     with tempfile.NamedTemporaryFile(prefix="relive-selftest-") as file:
-        file.write(LOOP.ljust(mmap.PAGESIZE, x86_64.BREAKPOINT_INSTRUCTION))
+        file.write(code.ljust(mmap.PAGESIZE, b"\0"))
         file.flush()
         try:
             return _map(mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_PRIVATE, file.fileno())
@@ -395,6 +402,14 @@ def dr7_precision() -> Finding:
         return _precise(loop, lambda: loop.regs()[RBX] % EVERY == 0)
 
 
+def in_process_precision() -> Finding:
+    try:
+        from relive.doctor import inprocess
+    except ImportError as error:
+        raise Missing(str(error)) from None
+    return inprocess.precision()
+
+
 def _proof(name: str, use: str, run: Callable[[], Finding]) -> Probe:
     def guarded() -> Finding:
         try:
@@ -420,4 +435,5 @@ PROOFS: Final = (
     _proof("kernel, by program", "stops exactly there", _breakpoint(Notify.PROGRAM)),
     _proof("kernel, counting", "stops exactly there", counting_precision),
     _proof("kernel, uprobe", "stops right after the instruction", uprobe_precision),
+    _proof("in-process", "stops exactly there", in_process_precision),
 )
