@@ -18,7 +18,7 @@ import pytest
 
 from relive.conditions import ir
 from relive.conditions.ir import Binary, Const, Load, Reg
-from relive.conditions.kernel import abi, asm, helper_daemon, layout
+from relive.conditions.kernel import abi, asm, helper_daemon, layout, machine, supports
 from relive.conditions.kernel.asm import FRAME, R0, R1, R2, R3, R6, R7, R8, Assembler, Label
 from relive.conditions.kernel.bpf import BpfRefused, Code, DirectLoader, Program
 from relive.conditions.kernel.helper import HelperLoader, best_loader
@@ -283,7 +283,12 @@ def test_an_ordinary_user(service: Path) -> None:
     def body() -> object:
         with pytest.raises(BpfRefused):
             DirectLoader().load(lower(ir.TRUE).code)
+        machine.programs_missing.cache_clear()
+        assert "relive-bpf-helper" in str(machine.loading_missing())
+        machine.loading_missing.cache_clear()
         os.environ["RELIVE_BPF_HELPER"] = str(service)
+        assert machine.missing() is None
+        assert supports(ir.TRUE) is None
         loader = best_loader()
         assert isinstance(loader, HelperLoader)
         word = Binary("eq", Load(Const(WORD), 8), Const(500))

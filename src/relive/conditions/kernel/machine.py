@@ -42,9 +42,28 @@ def programs_missing(loader: Loader | None = None) -> str | None:
     return None
 
 
+@functools.cache
+def loading_missing() -> str | None:
+    """Why no program can be loaded, by this process or by relive-bpf-helper; None when one can
+    (helper.best_loader gives who does)."""
+    why = programs_missing()
+    if why:
+        from relive.conditions.kernel.helper import HelperLoader
+
+        try:
+            with HelperLoader() as loader:
+                return programs_missing(loader)
+        except OSError:
+            pass  # there is none, or not for us
+    return why
+
+
 def missing(loader: Loader | None = None) -> str | None:
-    """Why the kernel evaluator can't work in this process; None when it can."""
-    return breakpoints_missing() or programs_missing(loader)
+    """Why the kernel evaluator can't work in this process; None when it can.
+
+    loader: who is to load programs; None: whoever can.
+    """
+    return breakpoints_missing() or (programs_missing(loader) if loader else loading_missing())
 
 
 @functools.cache
