@@ -8,7 +8,9 @@ is added to the stub's condition (refinement), and the search goes on from there
 The stub keeps what it needs beside itself, never on the program's stack: bytes
 below the stack pointer are dead, but a later frame may lie on them, and a later
 landmark may sample it. One task runs at a time, so one set of slots is enough.
-The patch is in place only while a search is on.
+The jump is in place only while a search is on: at its end the original bytes are put
+back. The stub stays, so that the next landmark at the same place (a timer in a tight
+loop) costs two writes.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import signal
 import struct
 import time
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Mapping_
 from typing import TYPE_CHECKING, Final
 
 from relive import _core
 from relive.arch import x86_64
 from relive.replay.statistics import Found
 from relive.tracee.maps import Mapping, read_maps
-from relive.tracee.patching.patcher import CannotPatch, Happened, Patcher, Request
+from relive.tracee.patching.patcher import CannotPatch, Happened, Patch, Patcher, Request
 from relive.tracee.patching.target import Registers, Target
 
 if TYPE_CHECKING:
@@ -47,12 +50,16 @@ _ORDER: Final = (
 _LAHF: Final = 0xD5
 _OF: Final = 1 << 11
 
-# The data page.
+# A site's block of data.
 _SAVED_RAX, _SAVED_FLAGS, _HITS, _FLAGS, _VALUES = 0, 8, 16, 24, 32
 _N_WORDS: Final = 12
 _WORDS: Final = _VALUES + 8 * 16
 _ZERO: Final = _WORDS + 16 * _N_WORDS
+_BLOCK: Final = 512
 _PAGE: Final = 4096
+_N_KEPT: Final = 256
+# Patches this near to each other depend on each other's bytes.
+_NEAR: Final = 64
 _SYS_MUNMAP: Final = 11
 _STACK_ROOM: Final = 64 << 20
 
@@ -111,7 +118,7 @@ def _rip(code: bytes, at: int, operand: int, *, after: int = 0) -> bytes:
 
 
 class _Body:
-    """The stub's code. data: address of its data page."""
+    """The stub's code. data: address of its block of data."""
 
     def __init__(self, data: int) -> None:
         self.data = data
@@ -121,14 +128,15 @@ class _Body:
     def assemble(self, at: int) -> tuple[bytes, int]:
         out = bytearray()
         fixups: list[int] = []
+        early: list[int] = []  # jumps from where rax still holds the flags
         data = self.data
 
         def rip(code: bytes, offset: int, tail: bytes = b"") -> None:
             out.extend(_rip(code, at + len(out), data + offset, after=len(tail)) + tail)
 
-        def reject_unless_equal() -> None:
+        def reject_unless_equal(jumps: list[int]) -> None:
             out.extend(b"\x0f\x85\0\0\0\0")  # jne reject
-            fixups.append(len(out))
+            jumps.append(len(out))
 
         rip(b"\x48\x89\x05", _SAVED_RAX)  # mov %rax,SAVED_RAX
         out.extend(b"\x9f\x0f\x90\xc0")  # lahf; seto %al
@@ -138,23 +146,25 @@ class _Body:
             code = _CODES[name]
             rex = 0x48 | (code >> 3) << 2
             rip(bytes((rex, 0x3B, 0x05 | (code & 7) << 3)), _VALUES + 8 * place)  # cmp V,%reg
-            reject_unless_equal()
+            reject_unless_equal(early)
         rip(b"\x66\x3b\x05", _FLAGS)  # cmp FLAGS,%ax
-        reject_unless_equal()
+        reject_unless_equal(early)
         rip(b"\x48\x8b\x05", _SAVED_RAX)  # mov SAVED_RAX,%rax
         rip(b"\x48\x3b\x05", _VALUES + 8 * 15)
-        reject_unless_equal()
+        reject_unless_equal(fixups)
         for n in range(_N_WORDS):
             rip(b"\x48\x8b\x05", _WORDS + 16 * n)  # mov ADDRESS,%rax
             out.extend(b"\x48\x8b\x00")  # mov (%rax),%rax
             rip(b"\x48\x3b\x05", _WORDS + 16 * n + 8)  # cmp VALUE,%rax
-            reject_unless_equal()
+            reject_unless_equal(fixups)
         self.candidate = len(out)
         out.extend(b"\xcc")
         self.reject = len(out)
         for end in fixups:
             struct.pack_into("<i", out, end - 4, self.reject - end)
         rip(b"\x48\x8b\x05", _SAVED_FLAGS)  # mov SAVED_FLAGS,%rax
+        for end in early:
+            struct.pack_into("<i", out, end - 4, len(out) - end)
         out.extend(b"\x04\x7f\x9e")  # add $0x7f,%al; sahf
         rip(b"\x48\x8b\x05", _SAVED_RAX)
         return bytes(out), 0
@@ -192,28 +202,81 @@ class Searcher:
         self._session = session
         self._target = ReplayTarget(session, space)
         self._patcher = Patcher(self._target)
-        self._pages: dict[int, int] = {}  # data page by 1 GiB region
+        self._pages: list[int] = []
+        self._blocks: list[int] = []  # free blocks of data
+        self._kept: dict[int, _Body] = {}  # by site; their jumps are not in place
 
     def overlaps(self, start: int, end: int) -> bool:
-        """Whether memory of the stubs lies there."""
-        pages = [*self._patcher.arenas.pages(), *((p, p + _PAGE) for p in self._pages.values())]
-        return any(a < end and start < b for a, b in pages)
+        """Whether a patch or memory of the stubs lies there."""
+        pages = [*self._patcher.arenas.pages(), *((p, p + _PAGE) for p in self._pages)]
+        sites = [(s, s + 16) for s in self._kept]
+        return any(a < end and start < b for a, b in pages + sites)
 
     def give_up(self) -> None:
-        """Unmaps the stubs' memory: the recording has something else there."""
+        """Takes all patches out and unmaps the stubs' memory: the recording has
+        something else there."""
+        for site in self._kept:
+            self._switch(site, on=True)
+        self._patcher.update(remove=list(self._kept))
+        self._kept.clear()
         self._patcher.release()
-        for page in self._pages.values():
+        for page in self._pages:
             self._target.syscall(_SYS_MUNMAP, page, _PAGE)
         self._pages.clear()
+        self._blocks.clear()
 
-    def _data_page(self, site: int) -> int:
-        region = site >> 30
-        page = self._pages.get(region)
-        if page is None:
-            self._patcher.arenas.refresh()
-            page = self._patcher.arenas.map_near(site, _PAGE, 3, 0x22)
-            self._pages[region] = page
+    def _switch(self, site: int, *, on: bool) -> None:
+        """Puts the jump in place, or the original bytes back."""
+        for address, (original, written) in self._patcher[site].writes.items():
+            self._target.write(address, bytes((written if on else original,)))
+
+    def _block(self, site: int) -> int:
+        """A free block of data within reach of the site."""
+        for block in self._blocks:
+            if abs(block - site) < 1 << 30:
+                self._blocks.remove(block)
+                return block
+        self._patcher.arenas.refresh()
+        page = self._patcher.arenas.map_near(site, _PAGE, 3, 0x22)
+        self._pages.append(page)
+        self._blocks += range(page + _BLOCK, page + _PAGE, _BLOCK)
         return page
+
+    def _install(self, site: int) -> _Body:
+        kept = self._kept.get(site)
+        if kept is not None:
+            self._switch(site, on=True)
+            return kept
+        if len(self._kept) >= _N_KEPT:
+            self.give_up()
+        near = [other for other in self._kept if abs(other - site) < _NEAR]
+        for other in near:
+            self._switch(other, on=True)
+        try:
+            body = _Body(self._block(site))
+            outcomes = self._patcher.update([Request(site, body)])
+        except OSError as e:
+            self._put_back(near, {})
+            raise CannotSearch(str(e)) from e
+        self._put_back(near, outcomes)
+        outcome = outcomes[site]
+        if isinstance(outcome, CannotPatch):
+            self._blocks.append(body.data)
+            raise CannotSearch(outcome.why)
+        if not outcome.in_process:
+            self._patcher.update(remove=[site])
+            self._blocks.append(body.data)
+            raise CannotSearch("; ".join(outcome.passed_over) or "only a breakpoint fits")
+        self._kept[site] = body
+        return body
+
+    def _put_back(self, sites: list[int], outcomes: Mapping_[int, Patch | CannotPatch]) -> None:
+        """Switches neighbours off again; those that there is no room for any more are gone."""
+        for site in sites:
+            if isinstance(outcomes.get(site), CannotPatch):
+                self._blocks.append(self._kept.pop(site).data)
+            else:
+                self._switch(site, on=False)
 
     def find(self, task: Task, regs: Sequence[int]) -> Found:
         """Brings the task to the landmark of the event at hand.
@@ -221,20 +284,13 @@ class Searcher:
         Raises CannotSearch (nothing has happened yet), Overshot, OSError.
         """
         site = regs[_RIP]
+        body = self._install(site)
+        stub = self._patcher[site].stub
+        body.assemble(stub)
         try:
-            body = _Body(self._data_page(site))
-            outcome = self._patcher.update([Request(site, body)])[site]
-        except OSError as e:
-            raise CannotSearch(str(e)) from e
-        if isinstance(outcome, CannotPatch):
-            raise CannotSearch(outcome.why)
-        try:
-            if not outcome.in_process:
-                raise CannotSearch("; ".join(outcome.passed_over) or "only a breakpoint fits")
-            body.assemble(outcome.stub)
-            return self._search(task, regs, body, outcome.stub)
+            return self._search(task, regs, body, stub)
         finally:
-            self._patcher.update(remove=[site])
+            self._switch(site, on=False)
 
     def _arm(self, body: _Body, regs: Sequence[int]) -> None:
         values = [regs[_INDEX[name]] for name in _ORDER]
