@@ -175,6 +175,22 @@ def test_constants_change_without_loading(programs: Programs, hot: Hot) -> None:
         assert programs.loads == loads
 
 
+def test_constants_by_their_places(programs: Programs, hot: Hot) -> None:
+    between = Logic("and", Binary("ule", Const(5), Reg(RBX)), Binary("ult", Reg(RBX), Const(6)))
+    with Tracee(lambda: hot(1000)) as child, BreakpointSite(programs, PLACE, between) as site:
+        site.attach(child.pid)
+        child.release()
+        child.stop()
+        assert site.constants == [5, 6]
+        site.set_constants([100, 101])
+        child.run()
+        assert child.regs()[RBX] == 100
+        assert site.counts().hits == 101
+        with pytest.raises(ValueError, match="2 constants"):
+            site.set_constants([1])
+        assert child.run() == 0
+
+
 def test_another_shape_is_loaded(programs: Programs, hot: Hot) -> None:
     with Tracee(lambda: hot(1000)) as child, BreakpointSite(programs, PLACE, rbx_is(5)) as site:
         site.attach(child.pid)

@@ -19,7 +19,7 @@ import enum
 import itertools
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from relive.conditions import ir
@@ -168,6 +168,7 @@ class KernelSite:
         program.values[layout.MUTED] = 0
         program.values[layout.STOP_AT] = self.stop_at
         program.values[layout.SIGNAL] = self._signal
+        self._n_constants = len(lowered.constants)
         for word, value in enumerate(lowered.constants, layout.CONSTANTS):
             program.values[word] = value
 
@@ -188,6 +189,22 @@ class KernelSite:
         self._reattach()
         self._programs.give_back(old)
         self._restart_counts()
+
+    @property
+    def constants(self) -> list[int]:
+        """The constants of the condition, and of the values to collect, in the program's order."""
+        values = self.program.values
+        return list(values[layout.CONSTANTS : layout.CONSTANTS + self._n_constants])
+
+    def set_constants(self, constants: Sequence[int]) -> None:
+        """Others in their places: `set_condition` for who knows their order, in microseconds.
+
+        The counters go on.  No task may run over the site meanwhile.
+        """
+        if len(constants) != self._n_constants:
+            raise ValueError(f"the condition has {self._n_constants} constants")
+        for word, value in enumerate(constants, layout.CONSTANTS):
+            self.program.values[word] = value
 
     def set_stop_at(self, number: int) -> None:
         """Let candidates from this number on through; NEVER for none."""
