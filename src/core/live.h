@@ -63,6 +63,7 @@ struct patch {
     bool touches_memory;       /* the emulation would hide an access from a watchpoint */
     enum past past, otherwise; /* the way, and the one when emulation can't */
     uint64_t slot;
+    unsigned len;      /* of the instruction, when there is a slot */
     unsigned slot_len; /* of the copy, without the jump back */
     uint32_t guard;
     struct site *sites;
@@ -251,7 +252,7 @@ struct live_new_site {
     struct cond *collect[MAX_COLLECT];
     bool may_emulate;
     uint64_t slot; /* 0: none */
-    unsigned slot_len;
+    unsigned slot_len, code_len;
 };
 /* Takes the conditions over, also when it fails. */
 int live_arm(struct live *l, struct space *s, const struct live_new_site *n, uint32_t *ret);

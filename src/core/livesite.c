@@ -108,7 +108,7 @@ const struct patch *patch_of_slot(const struct space *s, uint64_t rip, uint64_t 
             return p;
         }
         if (rip == p->slot + p->slot_len) {
-            *ret_addr = p->addr + p->emu.len;
+            *ret_addr = p->addr + p->len;
             return p;
         }
     }
@@ -273,9 +273,9 @@ static void choose_past(struct patch *p, const struct space *s, const struct liv
     p->otherwise = n->slot ? PAST_SLOT : PAST_STEP;
     p->slot = n->slot;
     p->slot_len = n->slot_len;
+    p->len = n->code_len;
     p->past = p->otherwise;
     if (p->code[0] == 0x0f && p->code[1] == 0x05) {
-        p->emu.len = 2;
         p->past = s->gadget ? PAST_CALL : PAST_STEP;
     } else if (n->may_emulate && p->emu.kind != EMU_NONE) {
         p->past = PAST_EMULATE;
@@ -342,6 +342,22 @@ static int arm_code(struct live *l, struct space *s, struct site *site,
     return overlay_build(s);
 }
 
+/* Paused tasks that are in the copy go back to the original. */
+static void leave_slot(struct live *l, const struct space *s, const struct patch *p)
+{
+    uint64_t rip;
+
+    for (size_t i = 0; p->slot && i < 256; i++)
+        for (const struct task *t = l->tasks[i]; t; t = t->next) {
+            if (t->space != s || reg_peek(t->tid, R_RIP, &rip))
+                continue;
+            if (rip == p->slot)
+                reg_poke(t->tid, R_RIP, p->addr);
+            else if (rip == p->slot + p->slot_len)
+                reg_poke(t->tid, R_RIP, p->addr + p->len);
+        }
+}
+
 static int disarm_code(struct live *l, struct space *s, struct site *site)
 {
     struct patch *p = patch_find(s, site->addr);
@@ -362,6 +378,8 @@ static int disarm_code(struct live *l, struct space *s, struct site *site)
     if (!rc)
         rc = mem_write(&s->mem, p->addr, &p->original, 1);
     unguard(l, s, p);
+    if (l->frozen)
+        leave_slot(l, s, p);
     table_remove(s, p);
     free(p);
     overlay_build(s);

@@ -398,8 +398,8 @@ static PyObject *py_arm(PyObject *self, PyObject *args)
     struct space *s;
     uint32_t id = 0;
 
-    if (!l || !PyArg_ParseTuple(args, "IiKIOpKOpKI", &space, &kind, &addr, &n.len, &when, &reports,
-                                &stop_at, &collect, &may_emulate, &slot, &n.slot_len))
+    if (!l || !PyArg_ParseTuple(args, "IiKIOpKOpKII", &space, &kind, &addr, &n.len, &when, &reports,
+                                &stop_at, &collect, &may_emulate, &slot, &n.slot_len, &n.code_len))
         return NULL;
     s = space_of(l, space);
     if (!s)
@@ -707,8 +707,8 @@ static PyMethodDef live_methods[] = {
     {"call", py_call, METH_VARARGS, "call(tid, nr, *args) -> result of a system call"},
     {"set_gadget", py_set_gadget, METH_VARARGS, "set_gadget(space, address of a syscall instruction)"},
     {"arm", py_arm, METH_VARARGS,
-     "arm(space, kind, address, length, when, reports, stop_at, collect, emulate, slot, slot_len)"
-     " -> site"},
+     "arm(space, kind, address, length, when, reports, stop_at, collect, emulate, slot, slot_len,"
+     " code_len) -> site"},
     {"disarm", py_disarm, METH_VARARGS, "disarm(site) -> its counts"},
     {"counts", py_counts, METH_VARARGS, "counts(site) -> (hits, candidates, rejected, undecided)"},
     {"drain", py_drain, METH_NOARGS, "Take what was collected."},
