@@ -222,6 +222,7 @@ class Live:
         emulate: bool,
         slot: int,
         slot_length: int,
+        code_length: int,
         /,
     ) -> int: ...
     def disarm(self, site: int, /) -> tuple[int, int, int, int]: ...
