@@ -20,13 +20,13 @@ import signal
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from collections.abc import Mapping as Mapping_
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relive import _core
 from relive.arch import x86_64
 from relive.replay.statistics import Found
 from relive.tracee.maps import Mapping, read_maps
+from relive.tracee.patching.arenas import Arenas
 from relive.tracee.patching.patcher import CannotPatch, Happened, Patch, Patcher, Request
 from relive.tracee.patching.target import Registers, Target
 
@@ -58,8 +58,6 @@ _ZERO: Final = _WORDS + 16 * _N_WORDS
 _BLOCK: Final = 512
 _PAGE: Final = 4096
 _N_KEPT: Final = 256
-# Patches this near to each other depend on each other's bytes.
-_NEAR: Final = 64
 _SYS_MUNMAP: Final = 11
 _STACK_ROOM: Final = 64 << 20
 
@@ -195,40 +193,49 @@ class Overshot(Exception):
         self.found = found
 
 
+class _Site(NamedTuple):
+    """A site and its own patcher: only one site's jump is in place at a time, so each is planned on
+    the original bytes, whatever other sites lie beside it."""
+
+    patcher: Patcher
+    body: _Body
+    patch: Patch
+
+    def switch(self, target: Target, *, on: bool) -> None:
+        """Puts the jump in place, or the original bytes back."""
+        for address, (original, written) in self.patch.writes.items():
+            target.write(address, bytes((written if on else original,)))
+
+
 class Searcher:
     """Searches in one address space."""
 
     def __init__(self, session: Session, space: Space) -> None:
         self._session = session
         self._target = ReplayTarget(session, space)
-        self._patcher = Patcher(self._target)
+        self._data = Arenas(self._target)
         self._pages: list[int] = []
         self._blocks: list[int] = []  # free blocks of data
-        self._kept: dict[int, _Body] = {}  # by site; their jumps are not in place
+        self._sites: dict[int, _Site] = {}  # their jumps are not in place
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether a patch or memory of the stubs lies there."""
-        pages = [*self._patcher.arenas.pages(), *((p, p + _PAGE) for p in self._pages)]
-        sites = [(s, s + 16) for s in self._kept]
-        return any(a < end and start < b for a, b in pages + sites)
+        pages = [(p, p + _PAGE) for p in self._pages]
+        for address, site in self._sites.items():
+            pages += [*site.patcher.arenas.pages(), (address, address + 16)]
+        return any(a < end and start < b for a, b in pages)
 
     def give_up(self) -> None:
-        """Takes all patches out and unmaps the stubs' memory: the recording has
-        something else there."""
-        for site in self._kept:
-            self._switch(site, on=True)
-        self._patcher.update(remove=list(self._kept))
-        self._kept.clear()
-        self._patcher.release()
+        """Unmaps the stubs' memory: the recording has something else there."""
+        for address, site in self._sites.items():
+            site.switch(self._target, on=True)
+            site.patcher.update(remove=[address])
+            site.patcher.release()
+        self._sites.clear()
         for page in self._pages:
             self._target.syscall(_SYS_MUNMAP, page, _PAGE)
         self._pages.clear()
         self._blocks.clear()
-
-    def _switch(self, site: int, *, on: bool) -> None:
-        """Puts the jump in place, or the original bytes back."""
-        for address, (original, written) in self._patcher[site].writes.items():
-            self._target.write(address, bytes((written if on else original,)))
 
     def _block(self, site: int) -> int:
         """A free block of data within reach of the site."""
@@ -236,61 +243,46 @@ class Searcher:
             if abs(block - site) < 1 << 30:
                 self._blocks.remove(block)
                 return block
-        self._patcher.arenas.refresh()
-        page = self._patcher.arenas.map_near(site, _PAGE, 3, 0x22)
+        self._data.refresh()
+        page = self._data.map_near(site, _PAGE, 3, 0x22)
         self._pages.append(page)
         self._blocks += range(page + _BLOCK, page + _PAGE, _BLOCK)
         return page
 
-    def _install(self, site: int) -> _Body:
-        kept = self._kept.get(site)
+    def _install(self, address: int) -> _Site:
+        kept = self._sites.get(address)
         if kept is not None:
-            self._switch(site, on=True)
+            kept.switch(self._target, on=True)
             return kept
-        if len(self._kept) >= _N_KEPT:
+        if len(self._sites) >= _N_KEPT:
             self.give_up()
-        near = [other for other in self._kept if abs(other - site) < _NEAR]
-        for other in near:
-            self._switch(other, on=True)
+        patcher = Patcher(self._target)
         try:
-            body = _Body(self._block(site))
-            outcomes = self._patcher.update([Request(site, body)])
+            body = _Body(self._block(address))
+            outcome = patcher.update([Request(address, body)])[address]
         except OSError as e:
-            self._put_back(near, {})
             raise CannotSearch(str(e)) from e
-        self._put_back(near, outcomes)
-        outcome = outcomes[site]
         if isinstance(outcome, CannotPatch):
             self._blocks.append(body.data)
             raise CannotSearch(outcome.why)
         if not outcome.in_process:
-            self._patcher.update(remove=[site])
+            patcher.update(remove=[address])
             self._blocks.append(body.data)
             raise CannotSearch("; ".join(outcome.passed_over) or "only a breakpoint fits")
-        self._kept[site] = body
-        return body
-
-    def _put_back(self, sites: list[int], outcomes: Mapping_[int, Patch | CannotPatch]) -> None:
-        """Switches neighbours off again; those that there is no room for any more are gone."""
-        for site in sites:
-            if isinstance(outcomes.get(site), CannotPatch):
-                self._blocks.append(self._kept.pop(site).data)
-            else:
-                self._switch(site, on=False)
+        body.assemble(outcome.stub)
+        self._sites[address] = _Site(patcher, body, outcome)
+        return self._sites[address]
 
     def find(self, task: Task, regs: Sequence[int]) -> Found:
         """Brings the task to the landmark of the event at hand.
 
         Raises CannotSearch (nothing has happened yet), Overshot, OSError.
         """
-        site = regs[_RIP]
-        body = self._install(site)
-        stub = self._patcher[site].stub
-        body.assemble(stub)
+        site = self._install(regs[_RIP])
         try:
-            return self._search(task, regs, body, stub)
+            return self._search(task, regs, site)
         finally:
-            self._switch(site, on=False)
+            site.switch(self._target, on=False)
 
     def _arm(self, body: _Body, regs: Sequence[int]) -> None:
         values = [regs[_INDEX[name]] for name in _ORDER]
@@ -305,8 +297,8 @@ class Searcher:
             + bytes(8),
         )
 
-    def _search(self, task: Task, regs: Sequence[int], body: _Body, stub: int) -> Found:
-        core = self._session.core
+    def _search(self, task: Task, regs: Sequence[int], site: _Site) -> Found:
+        core, body = self._session.core, site.body
         words: dict[int, int] = {}
         candidates = rounds = 0
         self._arm(body, regs)
@@ -320,7 +312,7 @@ class Searcher:
             signo = os.WSTOPSIG(status) if os.WIFSTOPPED(status) else 0
             trap = None
             if signo in (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL):
-                trap = self._patcher.resolve(task.tid, signo)
+                trap = site.patcher.resolve(task.tid, signo)
             if trap is None or trap.what is Happened.DISPLACED:
                 raise Overshot(status, so_far())
             if trap.what is not Happened.BODY:
@@ -339,7 +331,7 @@ class Searcher:
                     rounds += 1
                     self._refine(body, words, new)
             # (else a word's page is gone: no candidate)
-            now[_RIP] = stub + body.reject
+            now[_RIP] = site.patch.stub + body.reject
             _core.setregs(task.tid, now)
 
     def _same_flags(self, body: _Body, now: Sequence[int], regs: Sequence[int]) -> bool:
