@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import struct
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -510,6 +512,60 @@ def test_more_stops_than_slots() -> None:
 def test_the_signal_of_a_descriptor_is_not_inherited(programs: Programs) -> None:
     with pytest.raises(ValueError, match="one thread"):
         BreakpointSite(programs, PLACE, notify=Notify.FD, inherit=Inherit.ALL)
+
+
+@pytest.mark.limit(200)
+def test_many_hits_are_counted(programs: Programs, hot: Hot) -> None:
+    n = 1_000_000 if LONG else 20_000
+    with (
+        Tracee(lambda: hot(n)) as child,
+        BreakpointSite(programs, PLACE, EVEN, stop_at=NEVER) as site,
+    ):
+        site.attach(child.pid)
+        child.release()
+        assert child.stop() == 0
+        assert site.counts() == (n, n // 2, 0, 0, 0, 0, 0)
+
+
+def test_task_ids_in_a_pid_namespace_of_its_own(hot: Hot) -> None:
+    """The program tells the ids that the tracer knows, which are not those of the first one."""
+    if os.geteuid():
+        pytest.skip("only root can make a pid namespace")
+
+    def inside() -> None:
+        collect = Collecting((Reg(RBX),), ring_size=4096)
+        with (
+            Programs() as programs,
+            Tracee(lambda: hot(100)) as child,
+            BreakpointSite(programs, PLACE, EVEN, collect=collect, stop_at=50) as site,
+        ):
+            assert programs.namespace is not None
+            site.attach(child.pid)
+            child.release()
+            child.stop()
+            assert site.take_stop(child.pid) == Told(child.pid, 99, Why.CANDIDATE)
+            assert {record.tid for record in site.drain()} == {child.pid}
+            assert child.run() == 0
+
+    def fork(body: Callable[[], None]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                body()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        return os.waitpid(pid, 0)[1]
+
+    def outside() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(0x2000_0000) == 0  # CLONE_NEWPID
+        assert fork(inside) == 0
+
+    assert fork(outside) == 0
 
 
 def test_hits_in_the_condition(programs: Programs, hot: Hot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from relive.conditions.ir import Binary, Const, Load, Reg
 from relive.conditions.kernel import abi, uprobe
 from relive.conditions.kernel.layout import Told, Why
 from relive.conditions.kernel.programs import Programs
-from relive.conditions.kernel.site import Collecting, Record, UprobeSite
+from relive.conditions.kernel.site import NEVER, Collecting, Record, UprobeSite
 from relive.conditions.kernel.uprobe import Emulated, Kind
 from tests.conditions.kernel_child import BRANCH, HOT, NOP, RBX, RIP, RSP, Code, Pages, Tracee
 from tests.conditions.kernel_facilities import need_bpf, need_uprobes
+from tests.conditions.strategies import LONG
 
 WORD = 0x6B20_0000_0000
 
@@ -152,6 +154,31 @@ def test_collect(each: tuple[int, Runner]) -> None:
             child.release()
             assert child.stop() == 0
             assert site.drain() == [Record(child.pid, i + 1, (1000 - i,)) for i in range(1000)]
+
+
+def test_threads_on_all_cores_are_counted_exactly(each: tuple[int, Runner]) -> None:
+    start, body = each
+    n = 1_000_000 if LONG else 50_000
+
+    def threads() -> int:
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        running = [threading.Thread(target=body, args=(n // 4,)) for _ in range(4)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        return 0
+
+    odd = Binary("and", Reg(RBX), Const(1))
+    with (
+        Programs() as programs,
+        Tracee(threads) as child,
+        UprobeSite(programs, child.pid, start + 28, EACH[28:], odd, stop_at=NEVER) as site,
+    ):
+        site.attach()
+        child.release()
+        assert child.stop() == 0
+        assert site.counts() == (n, n // 2, 0, 0, 0, 0, 0)
 
 
 def test_close_later(each: tuple[int, Runner]) -> None:

@@ -1,6 +1,6 @@
 """The kernel evaluator: conditions decided in the kernel.
 
-- `BreakpointSite`: a hardware breakpoint or watchpoint with a BPF program; 11 to 14 µs a
+- `BreakpointSite`: a hardware breakpoint or watchpoint with a BPF program; 11 to 25 µs a
   rejected hit in a virtual machine, any code, 4 at a time.
 - `UprobeSite`: a uprobe with a BPF program on an instruction that the kernel emulates; 0.6 µs.
 - `CountingSite`: conditions on the hit count alone, without BPF and without privilege.

@@ -1,7 +1,7 @@
 """Sites that only count: perf's sample period, without BPF and without privilege.
 
-The kernel counts the hits (10 to 12 µs each, as with a program that rejects) and tells every
-Nth, exactly.  That decides conditions on the hit count alone, on one thread.
+The kernel counts the hits (each costs what one rejected by a program does) and tells every Nth,
+exactly.  That decides conditions on the hit count alone, on one thread.
 """
 
 from __future__ import annotations
