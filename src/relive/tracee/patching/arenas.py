@@ -71,19 +71,23 @@ class Arenas:
     def place(self, origin: int, allowed: Allowed, before: int, after: int) -> int:
         """An address A whose displacement from `origin` is allowed, with [A - before, A + after)
         taken for the caller.  Raises NoRoom."""
-        bounds = (max(origin - REACH, _LOWEST), origin + REACH)
-        if allowed == ANY:
-            allowed = (tuple(v for v in range(256) if not (v + origin) % 16), None, None, None)
-            # What the code refers to may be on the other side: stay near.
-            near = (origin - REACH // 4, origin + REACH // 4)
-            at = find(self._free, origin, allowed, before, after, near)
-            if at is None:
-                self._map_chunk(origin, before + after + PAGE_SIZE)
-                at = find(self._free, origin, allowed, before, after, bounds)
-        else:
-            at = find(self._free, origin, allowed, before, after, bounds)
-            if at is None:
+        # What the code refers to may be on the other side of the site: near is better.
+        at = None
+        for reach in (REACH // 4, REACH // 2, REACH):
+            bounds = (max(origin - reach, _LOWEST), origin + reach)
+            if allowed == ANY:
+                aligned = tuple(v for v in range(256) if not (v + origin) % 16)
+                choices: Allowed = (aligned, None, None, None)
+            else:
+                choices = allowed
+            at = find(self._free, origin, choices, before, after, bounds)
+            if at is None and allowed == ANY:
+                self._map_chunk(origin, before + after + PAGE_SIZE, reach)
+                at = find(self._free, origin, choices, before, after, bounds)
+            elif at is None:
                 at = self._map_exactly(origin, allowed, before, after, bounds)
+            if at is not None:
+                break
         if at is None:
             raise NoRoom(errno.ENOMEM, "no free memory where the jump could reach")
         self._free.remove(at - before, at + after)
@@ -141,14 +145,14 @@ class Arenas:
         self._free.add(start, end)
         return True
 
-    def _map_chunk(self, origin: int, size: int) -> None:
+    def _map_chunk(self, origin: int, size: int, reach: int) -> None:
         size = max(_CHUNK, (size + PAGE_SIZE - 1) & -PAGE_SIZE)
         tries = 0
         for start, end in list(self._gaps.around(origin)):
             if end - start < size:
                 continue
             at = end - size if end <= origin else start
-            if abs(at - origin) > REACH - size or tries > 64:
+            if abs(at - origin) > reach - size or tries > 64:
                 break
             tries += 1
             if self._map_code(at, at + size):

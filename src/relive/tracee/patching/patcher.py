@@ -469,8 +469,10 @@ class Patcher:
         try:
             copy = relocate(code, stub + size)
             body = request.body.assemble(stub)[0] if jumps else b""
-        except CannotRelocate:
+        except (CannotRelocate, OverflowError) as error:
             self.arenas.give_back(stub, at + room)
+            if isinstance(error, OverflowError):
+                raise CannotRelocate("the stub is out of reach of what it uses") from None
             raise
         assert len(body) == size, "a body's length does not depend on its address"
         end = stub + size + len(copy.code)
