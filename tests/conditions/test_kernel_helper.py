@@ -284,6 +284,7 @@ def test_an_ordinary_user(service: Path) -> None:
         with pytest.raises(BpfRefused):
             DirectLoader().load(lower(ir.TRUE).code)
         machine.programs_missing.cache_clear()
+        machine.loading_missing.cache_clear()
         assert "relive-bpf-helper" in str(machine.loading_missing())
         machine.loading_missing.cache_clear()
         os.environ["RELIVE_BPF_HELPER"] = str(service)
