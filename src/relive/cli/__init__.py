@@ -25,6 +25,7 @@ COMMANDS = {
     "ls": "list recordings",
     "rm": "remove recordings",
     "dump": "print the events of a recording",
+    "break": "watch places of a live program, with conditions",
     "traceinfo": "describe a recording as JSON",
     "pack": "make a recording self-contained, or one file of it",
     "doctor": "say what this machine allows and what relive will use",
@@ -52,7 +53,8 @@ def load(name: str) -> Command:
     """The command called `name`, which must be in COMMANDS."""
     from importlib import import_module
 
-    command: Command = import_module(f"relive.cli.{name}").COMMAND
+    module = "break_" if name == "break" else name  # a keyword is no module's name
+    command: Command = import_module(f"relive.cli.{module}").COMMAND
     return command
 
 

@@ -27,7 +27,7 @@ class Process:
     """A traced process: an address space with its threads.
 
     pid: process id.  space: what the C core calls it.  started: whether relive started it.
-    armed: sites in it.
+    armed: sites in it.  many_threads: there has been more than one thread.
     """
 
     def __init__(self, core: _core.Live, space: int, pid: int, *, started: bool = False) -> None:
@@ -38,6 +38,7 @@ class Process:
         self.symbols = ProcessSymbols(pid, self.read)
         self.unwinder = Unwinder(self.symbols)
         self.armed: list[Armed] = []
+        self.many_threads = False
         self.target = LiveTarget(self)
         self._patcher: Patcher | None = None
         self._inprocess: InProcess | None = None

@@ -130,6 +130,7 @@ class Session:
     def _meet(self, process: Process, *, fresh: bool) -> None:
         """A process appeared, or executed another program."""
         process.refresh()
+        process.many_threads = len(process.threads()) > 1
         address = loader.notification(process)
         if address:
             self._watch(process, address, self._libraries)
@@ -747,6 +748,7 @@ class Session:
     def _on_thread(self, tid: int, space: int) -> None:
         process = self.processes.get(space)
         if process is not None and process.has_inprocess:
+            process.many_threads = True
             process.inprocess.several_tasks(True)
             self._note_thread(process, tid)
         self._resume(tid)
@@ -785,11 +787,13 @@ class Session:
 
     def _thread_of(self, process: Process, base: int) -> int:
         """The thread with a thread pointer; 0 when it is not known."""
-        known = self._bases.get((process.space, base))
-        if known is not None:
-            return known
-        threads = process.threads()
-        return threads[0] if len(threads) == 1 else 0
+        if not process.many_threads:
+            return process.pid
+        if (process.space, base) not in self._bases:
+            with self._pause():
+                for tid in process.threads():
+                    self._note_thread(process, tid)
+        return self._bases.get((process.space, base), 0)
 
     def _note_thread(self, process: Process, tid: int) -> None:
         """Which thread pointer a stopped thread has: stubs record that, not the thread's id."""

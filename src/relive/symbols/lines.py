@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from elftools.common.exceptions import DWARFError, ELFError, ELFParseError
+
 from relive.symbols.bytesreader import Reader
 
 if TYPE_CHECKING:
+    from elftools.dwarf.dwarfinfo import DWARFInfo
+
     from relive.symbols.image import Image
 
 # Standard opcodes.
@@ -116,11 +120,65 @@ class LineTable:
     # -- which unit
 
     def _unit_of(self, vaddr: int) -> Unit | None:
+        listed = self._listed_unit(vaddr)
+        if listed is not None:
+            return listed
         starts, entries = self._ranges
         at = bisect.bisect_right(starts, vaddr) - 1
         if at < 0 or vaddr >= entries[at][0]:
             return None
         return entries[at][1]
+
+    def _listed_unit(self, vaddr: int) -> Unit | None:
+        """By .debug_aranges, which spares decoding everything; None when it does not say."""
+        starts, entries = self._aranges
+        at = bisect.bisect_right(starts, vaddr) - 1
+        if at < 0 or vaddr >= entries[at][0]:
+            return None
+        program = self._program_of(entries[at][1])
+        if program is None:
+            return None
+        return self._unit_at(program)
+
+    def _program_of(self, info: int) -> int | None:
+        """Offset of the line program of the compilation unit at an offset of .debug_info."""
+        try:
+            unit = self._dwarf.get_CU_at(info)
+            attribute = unit.get_top_DIE().attributes.get("DW_AT_stmt_list")
+        except (ELFError, ELFParseError, DWARFError, KeyError, ValueError, IndexError):
+            return None
+        return None if attribute is None else int(attribute.value)
+
+    @cached_property
+    def _dwarf(self) -> DWARFInfo:
+        return self._image.elf.get_dwarf_info(relocate_dwarf_sections=False)
+
+    @cached_property
+    def _aranges(self) -> tuple[list[int], list[tuple[int, int]]]:
+        """Starts of code, and for each its end and its unit's offset (DWARF 5, 6.1.2)."""
+        found = self._image.section(".debug_aranges")
+        data = found[1] if found else b""
+        ranges: list[tuple[int, int, int]] = []
+        offset = 0
+        try:
+            while offset + 4 <= len(data):
+                reader = Reader(data, offset)
+                length, wide = reader.initial_length()
+                end = reader.at + length
+                version, info = reader.u16(), reader.offset(wide)
+                address_size, segment_size = reader.u8(), reader.u8()
+                if version == 2 and address_size == 8 and segment_size == 0:
+                    # tuples begin at a multiple of their size from the unit's start
+                    reader.at += -(reader.at - offset) % 16
+                    while reader.at + 16 <= end:
+                        start, size = reader.u64(), reader.u64()
+                        if size:
+                            ranges.append((start, start + size, info))
+                offset = end
+        except (struct.error, IndexError):
+            pass  # damaged: what was read is good
+        ranges.sort()
+        return [start for start, _, _ in ranges], [(stop, info) for _, stop, info in ranges]
 
     @cached_property
     def _ranges(self) -> tuple[list[int], list[tuple[int, Unit]]]:
@@ -154,19 +212,32 @@ class LineTable:
         offset = 0
         while offset + 4 <= len(self._data):
             reader = Reader(self._data, offset)
-            length, wide = reader.initial_length()
+            length, _ = reader.initial_length()
             end = reader.at + length
             if not length or end > len(self._data):
                 return
-            try:
-                unit = self._header(reader, offset, end, wide)
-            except (struct.error, IndexError, ValueError):
-                unit = None  # a damaged or newer unit: the others are still good
+            unit = self._unit_at(offset)
             if unit is not None:
                 yield unit
             offset = end
 
-    def _header(self, reader: Reader, offset: int, end: int, wide: bool) -> Unit | None:
+    def _unit_at(self, offset: int) -> Unit | None:
+        """The header at an offset; None for one that is damaged, or newer than this code."""
+        if offset not in self._units:
+            try:
+                self._units[offset] = self._header(offset)
+            except (struct.error, IndexError, ValueError):
+                self._units[offset] = None
+        return self._units[offset]
+
+    @cached_property
+    def _units(self) -> dict[int, Unit | None]:
+        return {}
+
+    def _header(self, offset: int) -> Unit | None:
+        reader = Reader(self._data, offset)
+        length, wide = reader.initial_length()
+        end = reader.at + length
         version = reader.u16()
         if not 2 <= version <= 5:
             return None

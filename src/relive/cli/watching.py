@@ -1,0 +1,248 @@
+"""What `relive break` does: arm, tell of candidates, save records, say what came of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relive.cli.hitfiles import Sink
+from relive.cli.tell import flush, put, tell
+from relive.conditions.ir import Outcome, to_signed
+from relive.errors import ReliveError
+from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
+from relive.live.facts import Counts, Record
+from relive.live.names import signed
+from relive.live.request import Request
+from relive.live.session import Session
+from relive.live.site import Armed, Site
+from relive.live.worker import Interrupted
+
+_SLICE: float = 0.1
+"""Seconds after which what was collected is shown."""
+
+
+@dataclass
+class Watch:
+    """A command line, understood.
+
+    requests: the sites, their values at the same places.  count: end at this candidate of a site.
+    """
+
+    requests: Sequence[Request]
+    pid: int | None = None
+    program: Sequence[str] = ()
+    printing: bool = True
+    backtrace: bool = False
+    count: int | None = None
+    seconds: float | None = None
+    follow: bool = False
+    stop: bool = False
+    stats: bool = False
+    output: Sink | None = None
+    quiet: bool = False
+    status: int | None = field(default=None, init=False)
+
+
+def columns(requests: Sequence[Request]) -> tuple[list[str], list[bool]]:
+    """Names of the values of records, and whether they are signed.  Raises ParseError."""
+    lists = [list(request.action.collect) for request in requests]
+    names = max(lists, key=len)
+    if any(one != names for one in lists):
+        return [f"value{at + 1}" for at in range(len(names))], [False] * len(names)
+    return names, [signed(name) for name in names]
+
+
+def watch(job: Watch) -> int | None:
+    """Do it; the wait status of the program that was started, None when it still runs."""
+    started = time.monotonic()
+    with Session(follow=job.follow) as session:
+        if job.pid is not None:
+            session.attach(job.pid)
+        else:
+            session.start(job.program)
+        watching = _Watching(job, session)
+        sites = session.add_all(job.requests)
+        if not job.quiet:
+            for site in sites:
+                watching.introduce(site)
+        end = None if job.seconds is None else started + job.seconds
+        try:
+            while not watching.done and session.processes:
+                left = _SLICE if end is None else min(_SLICE, end - time.monotonic())
+                if left <= 0:
+                    break
+                event = session.run(left)
+                watching.show_records()
+                if event is not None:
+                    watching.take(event)
+        except Interrupted as error:
+            watching.interrupted = str(error)
+        session.detach(stopped=job.stop)
+        watching.show_records()
+        if job.output is not None:
+            job.output.close()
+        if job.stats:
+            watching.statistics(time.monotonic() - started)
+        flush()
+    if not job.program or job.status is not None:
+        return job.status
+    if watching.interrupted:
+        raise Interrupted(watching.interrupted)
+    return None if job.stop else os.waitpid(watching.main, 0)[1]
+
+
+class _Watching:
+    def __init__(self, job: Watch, session: Session) -> None:
+        self.job = job
+        self.session = session
+        self.done = False
+        self.interrupted = ""
+        self.main = next(iter(session.processes.values())).pid
+        self._signed: dict[str, tuple[bool, ...]] = {}
+        self._shown: dict[tuple[str, int, int], int] = {}
+
+    # -- what is armed
+
+    def introduce(self, site: Site) -> None:
+        for armed in site.armed:
+            self._introduce(armed)
+        for why in site.pending.values():
+            tell(f"{site.request.place}: waiting ({why})")
+
+    def _introduce(self, armed: Armed) -> None:
+        place, name = armed.site.request.place, armed.name
+        shown = place if place in (name, f"{armed.address:#x}") else f"{place} ({name})"
+        note = armed.wanted.location.note
+        text = f"{shown} at {armed.address:#x}, decided by {_WHO[armed.evaluator]}"
+        tell(f"{text}; {note}" if note else text)
+        for evaluator, why in armed.passed_over.items():
+            tell(f"  not by {_WHO[evaluator]}: {why}")
+
+    # -- what happens
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Hit():
+                self._hit(event)
+            case Exited(pid, status):
+                if pid == self.main:
+                    self.job.status = status
+                    if not self.job.follow:
+                        self.done = True
+                if not self.job.quiet:
+                    tell(f"process {pid} {_ended(status)}")
+            case Executed(process):
+                if not self.job.quiet:
+                    tell(f"process {process.pid} executes another program")
+            case Forked(process, parent):
+                if not self.job.quiet:
+                    tell(f"process {parent} forked {process.pid}")
+            case Resolved(_, _, armed):
+                if not self.job.quiet:
+                    for one in armed:
+                        self._introduce(one)
+            case Failed(process, site, why):
+                tell(f"warning: {site.request.place} in process {process.pid}: {why}")
+
+    def _hit(self, hit: Hit) -> None:
+        if hit.outcome is Outcome.UNDECIDED:
+            tell(f"warning: {hit.armed.name}: hit {hit.hit} can't be decided: {hit.fault}")
+            return
+        job = self.job
+        if job.backtrace:
+            if not job.printing:
+                self._print(hit.armed.record(hit.tid, hit.hit, hit.values))
+            for number, frame in enumerate(hit.backtrace()):
+                put(f"  #{number:<2} {frame.text()}\n")
+            flush()
+        if job.count is not None and hit.candidate >= job.count:
+            self.done = True
+
+    def show_records(self) -> None:
+        """Print and save what was collected since."""
+        records = self.session.records()
+        if self.job.count is not None:
+            records = self._first(records)
+        if not records:
+            return
+        if self.job.printing:
+            for record in records:
+                self._print(record)
+            flush()
+        if self.job.output is not None:
+            try:
+                self.job.output.put(records, [self._values(record) for record in records])
+            except OSError as error:
+                raise ReliveError(f"hits can't be saved: {error.strerror}") from None
+
+    def _first(self, records: list[Record]) -> list[Record]:
+        """Not more of an address than were asked for."""
+        result = []
+        for record in records:
+            key = (record.place, record.address, record.pid)
+            number = self._shown[key] = self._shown.get(key, 0) + 1
+            if self.job.count is None or number <= self.job.count:
+                result.append(record)
+        return result
+
+    def _names(self, record: Record) -> tuple[str, ...]:
+        for request in self.job.requests:
+            if request.place == record.place and len(request.action.collect) == len(record.values):
+                return request.action.collect
+        return ()
+
+    def _values(self, record: Record) -> list[int | None]:
+        names = self._names(record)
+        key = "\0".join(names)
+        if key not in self._signed:
+            self._signed[key] = tuple(signed(name) for name in names)
+        return [
+            to_signed(value) if value is not None and sign else value
+            for value, sign in zip(record.values, self._signed[key], strict=True)
+        ]
+
+    def _print(self, record: Record) -> None:
+        words = [f"{record.place} hit {record.hit}", f"thread {record.tid or '?'}"]
+        for name, value in zip(self._names(record), self._values(record), strict=True):
+            words.append(f"{name}={'?' if value is None else _number(value)}")
+        put(" ".join(words) + "\n")
+
+    # -- the end
+
+    def statistics(self, seconds: float) -> None:
+        """Print counts, a line for each address."""
+        rows: list[tuple[str, ...]] = [("place", "evaluator", *Counts._fields)]
+        total = Counts()
+        for site in self.session.sites.values():
+            for armed in site.armed:
+                counts = armed.counts()
+                total += counts
+                rows.append((armed.name, armed.evaluator, *map(str, counts)))
+            for why in site.pending.values():
+                rows.append((site.request.place, "pending", why, *[""] * (len(Counts._fields) - 1)))
+        widths = [max(len(row[at]) for row in rows) for at in range(2)]
+        for row in rows:
+            cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+            cells += [cell.rjust(12) for cell in row[2:]]
+            put("  ".join(cells).rstrip() + "\n")
+        put(f"{total.hits} hits in {seconds:.3f} s, {total.hits / seconds:.0f} a second\n")
+
+
+_WHO = {
+    "inprocess": "a stub in the process",
+    "uprobe": "the kernel (uprobe)",
+    "kernel": "the kernel (hardware breakpoint)",
+    "supervisor": "the supervisor",
+}
+
+
+def _number(value: int) -> str:
+    return str(value) if -10 < value < 10 else f"{value:#x}"
+
+
+def _ended(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by signal {os.WTERMSIG(status)}"
+    return f"ended with exit status {os.WEXITSTATUS(status)}"
