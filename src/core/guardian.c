@@ -1,25 +1,38 @@
 #define _GNU_SOURCE
 #include "guardian.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TABLE_SIZE (GUARD_ENTRIES * sizeof(struct guard_entry))
 
+enum what {
+    ADD_FILE,
+    DROP_FILE,
+    DEBUG_REGISTERS, /* of the process that the file belongs to are in use */
+};
+
 struct message {
     uint32_t file;
-    uint32_t drop;
+    uint32_t what;
+    int32_t pid;
 };
 
 union control {
@@ -28,7 +41,7 @@ union control {
 };
 
 /* What follows runs in a fork of a process that may have threads: system calls
- * only. */
+ * only, until the end, when nothing can be lost any more. */
 
 static void put_back(const struct guard_entry *table, const int *files)
 {
@@ -47,7 +60,43 @@ static void put_back(const struct guard_entry *table, const int *files)
     }
 }
 
-static bool take_message(int sock, int *files)
+/* A debug register outlives the tracer that set it. */
+static void clear_debug_registers(pid_t tid)
+{
+    const struct timespec nap = {0, 1000000};
+    int tries = 1000, status;
+
+    /* The kernel may still be taking the old tracer away. */
+    while (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
+        if (errno != EPERM || --tries == 0 || nanosleep(&nap, NULL) < 0)
+            return;
+    if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
+        return;
+    while (waitpid(tid, &status, __WALL) < 0)
+        if (errno != EINTR)
+            return;
+    if (!WIFSTOPPED(status))
+        return;
+    ptrace(PTRACE_POKEUSER, tid, (void *)(offsetof(struct user, u_debugreg) + 7 * 8), NULL);
+    /* a signal of the program's own is passed on, one of a breakpoint is not */
+    status = status >> 16 || WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+    ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)status);
+}
+
+static void release_threads(pid_t pid)
+{
+    char path[32];
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        if (atoi(entry->d_name) > 0)
+            clear_debug_registers(atoi(entry->d_name));
+}
+
+static bool take_message(int sock, int *files, pid_t *pids)
 {
     struct message m;
     union control control;
@@ -63,10 +112,15 @@ static bool take_message(int sock, int *files)
         return false;
     if (m.file >= GUARD_FILES)
         return true;
+    if (m.what == DEBUG_REGISTERS) {
+        pids[m.file] = m.pid;
+        return true;
+    }
+    pids[m.file] = 0;
     if (files[m.file] >= 0)
         close(files[m.file]);
     files[m.file] = -1;
-    if (!m.drop && header.msg_controllen >= sizeof(struct cmsghdr))
+    if (m.what == ADD_FILE && header.msg_controllen >= sizeof(struct cmsghdr))
         memcpy(&files[m.file], CMSG_DATA(&control.header), sizeof(int));
     return true;
 }
@@ -74,20 +128,24 @@ static bool take_message(int sock, int *files)
 static _Noreturn void guard(int sock, const struct guard_entry *table)
 {
     static int files[GUARD_FILES];
+    static pid_t pids[GUARD_FILES];
     sigset_t all;
 
     setsid();
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    prctl(PR_SET_NAME, "relive-guardian");
+    prctl(PR_SET_NAME, "guardian");
     if (sock != 0 && dup2(sock, 0) < 0)
         _exit(1);
     syscall(SYS_close_range, 1u, ~0u, 0u);
     for (unsigned i = 0; i < GUARD_FILES; i++)
         files[i] = -1;
-    while (take_message(0, files))
+    while (take_message(0, files, pids))
         ;
     put_back(table, files);
+    for (unsigned i = 0; i < GUARD_FILES; i++)
+        if (pids[i])
+            release_threads(pids[i]);
     _exit(0);
 }
 
@@ -175,7 +233,7 @@ static int send_message(const struct guardian *g, const struct message *m, int f
 int guardian_add_file(struct guardian *g, int fd, uint32_t *ret_file)
 {
     for (uint32_t i = 0; i < GUARD_FILES; i++) {
-        const struct message m = {i, 0};
+        const struct message m = {i, ADD_FILE, 0};
         int rc;
 
         if (g->file_used[i])
@@ -192,7 +250,7 @@ int guardian_add_file(struct guardian *g, int fd, uint32_t *ret_file)
 
 void guardian_drop_file(struct guardian *g, uint32_t file)
 {
-    const struct message m = {file, 1};
+    const struct message m = {file, DROP_FILE, 0};
 
     if (file >= GUARD_FILES || !g->file_used[file])
         return;
@@ -203,6 +261,13 @@ void guardian_drop_file(struct guardian *g, uint32_t file)
     send_message(g, &m, -1);
 }
 
+int guardian_debug_registers(struct guardian *g, uint32_t file, pid_t pid)
+{
+    const struct message m = {file, DEBUG_REGISTERS, pid};
+
+    return send_message(g, &m, -1);
+}
+
 int guardian_add(struct guardian *g, uint32_t file, uint64_t addr, const uint8_t *patched,
                  const uint8_t *original, unsigned len, uint32_t *ret)
 {
@@ -211,12 +276,13 @@ int guardian_add(struct guardian *g, uint32_t file, uint64_t addr, const uint8_t
 
     if (len > GUARD_BYTES)
         return -EINVAL;
-    for (i = 0; i < g->used && g->table[i].live; i++)
+    for (i = g->hint; i < g->used && g->table[i].live; i++)
         ;
     if (i == GUARD_ENTRIES)
         return -ENOSPC;
     if (i == g->used)
         g->used++;
+    g->hint = i + 1;
     e = &g->table[i];
     e->addr = addr;
     e->file = file;
@@ -230,6 +296,8 @@ int guardian_add(struct guardian *g, uint32_t file, uint64_t addr, const uint8_t
 
 void guardian_remove(struct guardian *g, uint32_t entry)
 {
+    if (entry < g->hint)
+        g->hint = entry;
     if (entry < GUARD_ENTRIES)
         __atomic_store_n(&g->table[entry].live, 0, __ATOMIC_RELEASE);
 }

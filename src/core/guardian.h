@@ -24,6 +24,7 @@ struct guardian {
     pid_t pid;
     struct guard_entry *table; /* shared with the guardian */
     uint32_t used;             /* entries up to here were handed out */
+    uint32_t hint;             /* all before here are live */
     uint8_t file_used[GUARD_FILES];
 };
 
@@ -35,6 +36,8 @@ void guardian_destroy(struct guardian *g);
 /* Hands over a descriptor of /proc/PID/mem; *ret_file names it in entries. */
 int guardian_add_file(struct guardian *g, int fd, uint32_t *ret_file);
 void guardian_drop_file(struct guardian *g, uint32_t file);
+/* The debug registers of this process, whose file was added, have to be cleared. */
+int guardian_debug_registers(struct guardian *g, uint32_t file, pid_t pid);
 
 /* Before the patched bytes are written. *ret: for guardian_remove, after the
  * original bytes are back. -ENOSPC when the table is full. */

@@ -205,6 +205,17 @@ static int hw_write_all(struct live *l, struct space *s)
     return rc;
 }
 
+static int guard_space(struct live *l, struct space *s)
+{
+    int rc = 0;
+
+    if (l->has_guardian && !s->guarded) {
+        rc = guardian_add_file(&l->guardian, s->mem.fd, &s->guard_file);
+        s->guarded = !rc;
+    }
+    return rc;
+}
+
 static int arm_hw(struct live *l, struct space *s, struct site *site)
 {
     unsigned i = 0;
@@ -214,7 +225,11 @@ static int arm_hw(struct live *l, struct space *s, struct site *site)
         i++;
     if (i == HW_SLOTS)
         return -ENOSPC;
-    rc = tasks_pause(l, s);
+    rc = guard_space(l, s);
+    if (!rc && l->has_guardian)
+        rc = guardian_debug_registers(&l->guardian, s->guard_file, s->tgid);
+    if (!rc)
+        rc = tasks_pause(l, s);
     if (rc)
         return rc;
     s->hw[i] = site;
@@ -251,12 +266,9 @@ static int guard(struct live *l, struct space *s, struct patch *p)
 
     if (!l->has_guardian)
         return 0;
-    if (!s->guarded) {
-        rc = guardian_add_file(&l->guardian, s->mem.fd, &s->guard_file);
-        if (rc)
-            return rc;
-        s->guarded = true;
-    }
+    rc = guard_space(l, s);
+    if (rc)
+        return rc;
     return guardian_add(&l->guardian, s->guard_file, p->addr, &int3, &p->original, 1, &p->guard);
 }
 

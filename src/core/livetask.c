@@ -179,12 +179,29 @@ int task_go(struct live *l, struct task *t, int signo)
     return 0;
 }
 
+/* Whether a signal that the task's own last instruction caused is still in its
+ * queue: the stop that we ask for comes before it (kernel/signal.c, get_signal). */
+static bool trap_queued(pid_t tid)
+{
+    struct __ptrace_peeksiginfo_args which = {0, 0, 1};
+    siginfo_t info;
+
+    for (; ptrace(PTRACE_PEEKSIGINFO, tid, &which, &info) == 1; which.off++)
+        if (info.si_code > 0 && (info.si_signo == SIGTRAP || info.si_signo == SIGSEGV ||
+                                 info.si_signo == SIGBUS || info.si_signo == SIGILL ||
+                                 info.si_signo == SIGFPE))
+            return true;
+    return false;
+}
+
 /* Waits for a task that is about to stop; the status waits its turn unless it
  * is the stop that was asked for. */
 static int collect_stop(struct live *l, struct task *t)
 {
+    bool rejoin = false; /* a group stop */
     int status, rc;
 
+again:
     if (early_take(l, t->tid, &status))
         rc = t->tid;
     else
@@ -198,11 +215,22 @@ static int collect_stop(struct live *l, struct task *t)
         return rc;
     if (event_stop(status) && t->state != TASK_NEW) {
         t->interrupting = false;
-        t->group = WSTOPSIG(status) != SIGTRAP;
         t->signal_stop = false;
+        if (trap_queued(t->tid)) {
+            /* Its registers are those after a trap that nobody has dealt with: it
+             * has to be told first. That stop comes at once. */
+            rejoin = rejoin || WSTOPSIG(status) != SIGTRAP;
+            rc = task_resume(t->tid, PTRACE_CONT, 0);
+            if (rc && rc != -ESRCH)
+                return rc;
+            goto again;
+        }
+        t->group = WSTOPSIG(status) != SIGTRAP;
         t->state = TASK_PAUSED;
         return 0;
     }
+    if (rejoin && WIFSTOPPED(status) && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0)
+        t->interrupting = true;
     t->fresh = t->state == TASK_NEW;
     task_set_pending(l, t, status);
     return 0;
@@ -448,8 +476,11 @@ int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], in
     if (rc)
         return rc;
     rc = task_step(l, t);
-    if (rc)
-        return rc < 0 ? rc : -ESRCH;
+    if (rc) { /* ended, or stopped for something else: the call was not made */
+        int back = regs_set(tid, &saved);
+
+        return rc < 0 ? rc : back ? back : -EBUSY;
+    }
     rc = regs_get(tid, &r);
     if (rc)
         return rc;
