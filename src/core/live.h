@@ -221,9 +221,9 @@ void live_destroy(struct live *l); /* detaches what is left */
 
 /* Seizes all threads of a process and leaves them paused. */
 int live_attach(struct live *l, pid_t pid, struct space **ret);
-/* Starts a program, paused at its exec. */
+/* Starts a program, paused at its exec. group: its process group, 0 for ours. */
 int live_start(struct live *l, const char *path, char *const argv[], char *const envp[],
-               struct space **ret);
+               pid_t group, struct space **ret);
 
 /* Runs until something is to be told, or for about timeout_ms (-1: for ever).
  * -EINTR: a signal came, the caller should look. */

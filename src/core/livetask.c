@@ -570,12 +570,15 @@ int live_attach(struct live *l, pid_t pid, struct space **ret)
     return 0;
 }
 
-static _Noreturn void child(const char *path, char *const argv[], char *const envp[], int go,
-                            int failed)
+static _Noreturn void child(const char *path, char *const argv[], char *const envp[], pid_t group,
+                            int go, int failed)
 {
     char byte;
     int err;
 
+    if (group > 0)
+        setpgid(0, group);
+    signal(SIGTTOU, SIG_DFL);
     signal(SIGPIPE, SIG_DFL); /* CPython ignores these; a program expects them so */
     signal(SIGXFSZ, SIG_DFL);
     while (read(go, &byte, 1) < 0 && errno == EINTR)
@@ -610,7 +613,7 @@ static int to_exec(pid_t pid, int go, int failed)
 }
 
 int live_start(struct live *l, const char *path, char *const argv[], char *const envp[],
-               struct space **ret)
+               pid_t group, struct space **ret)
 {
     int go[2], failed[2], rc;
     struct space *s = NULL;
@@ -625,7 +628,7 @@ int live_start(struct live *l, const char *path, char *const argv[], char *const
     }
     pid = fork();
     if (pid == 0)
-        child(path, argv, envp, go[0], failed[1]);
+        child(path, argv, envp, group, go[0], failed[1]);
     if (pid < 0) {
         rc = -errno;
         goto close_failed;

@@ -157,9 +157,9 @@ static PyObject *py_start(PyObject *self, PyObject *args)
     char **argv = NULL, **envp = NULL;
     struct space *s = NULL;
     const char *path;
-    int rc;
+    int group = 0, rc;
 
-    if (!l || !PyArg_ParseTuple(args, "yOO", &path, &argv_seq, &envp_seq))
+    if (!l || !PyArg_ParseTuple(args, "yOO|i", &path, &argv_seq, &envp_seq, &group))
         return NULL;
     argv = strings_of(argv_seq);
     envp = argv ? strings_of(envp_seq) : NULL;
@@ -168,7 +168,7 @@ static PyObject *py_start(PyObject *self, PyObject *args)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    rc = live_start(l, path, argv, envp, &s);
+    rc = live_start(l, path, argv, envp, group, &s);
     Py_END_ALLOW_THREADS
     strings_free(argv);
     strings_free(envp);
@@ -696,7 +696,7 @@ static PyObject *py_guardian_pid(PyObject *self, PyObject *ignored)
 static PyMethodDef live_methods[] = {
     {"close", py_close, METH_NOARGS, "Put everything back and let everybody go."},
     {"attach", py_attach, METH_VARARGS, "attach(pid) -> space, its threads paused"},
-    {"start", py_start, METH_VARARGS, "start(path, argv, envp) -> (space, pid), paused at exec"},
+    {"start", py_start, METH_VARARGS, "start(path, argv, envp, group=0) -> (space, pid), paused at exec"},
     {"run", py_run, METH_VARARGS, "run(timeout_ms=-1) -> event or None"},
     {"resume", py_resume_task, METH_VARARGS, "resume(tid, signal=0): a held task goes on"},
     {"pause", py_pause, METH_NOARGS, "Stop all tasks."},

@@ -105,7 +105,7 @@ PROGRAM; 0 with -p."""
             output=target,
             quiet=args.has("quiet"),
         )
-        status = in_worker(lambda: watch(job))
+        status = in_worker(lambda group: watch(job, group))
         if program and status is not None:
             from relive.cli.record import leave
 

@@ -54,14 +54,17 @@ def columns(requests: Sequence[Request]) -> tuple[list[str], list[bool]]:
     return names, [signed(name) for name in names]
 
 
-def watch(job: Watch) -> int | None:
-    """Do it; the wait status of the program that was started, None when it still runs."""
+def watch(job: Watch, group: int) -> int | None:
+    """Do it; the wait status of the program that was started, None when it still runs.
+
+    group: the process group for it.
+    """
     started = time.monotonic()
     with Session(follow=job.follow) as session:
         if job.pid is not None:
             session.attach(job.pid)
         else:
-            session.start(job.program)
+            session.start(job.program, group=group)
         watching = _Watching(job, session)
         sites = session.add_all(job.requests)
         if not job.quiet:

@@ -96,9 +96,12 @@ class Session:
             ) from None
         return self._enter(Process(self.core, space, pid))
 
-    def start(self, argv: Sequence[str], env: dict[str, str] | None = None) -> Process:
+    def start(
+        self, argv: Sequence[str], env: dict[str, str] | None = None, *, group: int = 0
+    ) -> Process:
         """Start a program, stopped before its first instruction until `run`.
 
+        group: the process group it is to be in, 0 for this process's.
         Raises CannotStart.
         """
         path = shutil.which(argv[0])
@@ -110,6 +113,7 @@ class Session:
                 os.fsencode(path),
                 [os.fsencode(word) for word in argv],
                 [os.fsencode(f"{name}={value}") for name, value in environment.items()],
+                group,
             )
         except OSError as error:
             raise CannotStart(f"{path} can't be started: {error.strerror}") from None

@@ -45,8 +45,10 @@ class LiveTarget:
             if space == self._process.space and callable_:
                 try:
                     return self._process.core.call(tid, nr, *args)
-                except ProcessLookupError:
-                    continue  # killed meanwhile: another thread may live
+                except OSError as error:
+                    if error.errno not in (errno.ESRCH, errno.EBUSY):
+                        raise
+                    # killed, or stopped for something else: another thread may do it
         raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
 
     def threads(self) -> Iterable[int]:

@@ -21,7 +21,7 @@ from relive.errors import ReliveError
 
 _PR_SET_PDEATHSIG: Final = 1
 _INTERRUPT: Final = signal.SIGUSR1
-"""What the parent sends for the interrupt key: the terminal sends SIGINT to both."""
+"""What the parent sends for the interrupt key."""
 _NO_STATUS: Final = -1
 
 
@@ -29,9 +29,11 @@ class Interrupted(Exception):
     """Somebody asked for the end: the interrupt key, SIGTERM, or the parent is gone."""
 
 
-def in_worker(work: Callable[[], int | None]) -> int | None:
-    """What `work` returns (a wait status, or None), done in a child process.
+def in_worker(work: Callable[[int], int | None]) -> int | None:
+    """What `work(group)` returns (a wait status, or None), done in a child process.
 
+    group: the process group that a program should be started in: the child leaves it, so that
+    a signal to the whole group does not reach it.  The caller has no other threads.
     Errors of relive are raised here again.
     """
     sys.stdout.flush()
@@ -40,6 +42,7 @@ def in_worker(work: Callable[[], int | None]) -> int | None:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        os.setpgid(0, 0)
         os.close(reading)
         os._exit(_child(work, writing, parent))
     os.close(writing)
@@ -89,25 +92,20 @@ def _kill(pid: int, number: int) -> None:
         pass
 
 
-def _child(work: Callable[[], int | None], writing: int, parent: int) -> int:
+def _child(work: Callable[[int], int | None], writing: int, parent: int) -> int:
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
 
-    def nothing(number: int, frame: FrameType | None) -> None:
-        return
-
-    # Handlers, not SIG_IGN: a program that is started must not inherit it.
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, nothing)
-    signal.signal(_INTERRUPT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in (_INTERRUPT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # not the terminal's group, but may write to it
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     answer = b"died\n"
+    group = os.getpgid(parent)
     try:
         if os.getppid() != parent:
             return 1
-        status = work()
+        status = work(group)
         sys.stdout.flush()
         answer = b"status\n%d" % (_NO_STATUS if status is None else status)
     except ReliveError as error:
