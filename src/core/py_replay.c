@@ -360,6 +360,50 @@ static PyObject *rp_compare_sample(PyObject *self, PyObject *args)
     return Py_BuildValue("iN", same, list);
 }
 
+/* sample_word(address) -> recorded value in the sample of the event at hand, or None. */
+static PyObject *rp_sample_word(PyObject *self, PyObject *args)
+{
+    const struct event_in *e = &rp_of(self)->event;
+    unsigned long long wanted;
+    uint32_t at = 0;
+
+    if (!PyArg_ParseTuple(args, "K", &wanted))
+        return NULL;
+    while (e->out_len - at >= 12) {
+        uint64_t addr, value;
+        uint32_t n;
+
+        memcpy(&addr, e->out + at, 8);
+        memcpy(&n, e->out + at + 8, 4);
+        at += 12;
+        if (n > e->out_len - at)
+            break;
+        if (wanted >= addr && wanted - addr + 8 <= n) {
+            memcpy(&value, e->out + at + (wanted - addr), 8);
+            return PyLong_FromUnsignedLongLong(value);
+        }
+        at += n;
+    }
+    Py_RETURN_NONE;
+}
+
+/* hw_break(serial, address): execution breakpoint in a debug register, 0 for none. */
+static PyObject *rp_hw_break(PyObject *self, PyObject *args)
+{
+    unsigned long long address;
+    struct rtask *t;
+    unsigned serial;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "IK", &serial, &address))
+        return NULL;
+    if (!(t = replayer_task(rp_of(self), serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    if ((rc = hw_break(t->tid, 0, address)))
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef rp_methods[] = {
     {"spawn", rp_spawn, METH_VARARGS, "spawn(agent path, cpu) -> tid, stopped at its exec event"},
     {"feed", rp_feed, METH_VARARGS, "feed(chunk bytes, first event)"},
@@ -379,6 +423,8 @@ static PyMethodDef rp_methods[] = {
     {"set_output", rp_set_output, METH_VARARGS, "set_output(stdout fd, stderr fd); -1: silent"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},
     {"search", rp_search, METH_VARARGS, "search(serial) -> (status, hits, candidates, refinements)"},
+    {"sample_word", rp_sample_word, METH_VARARGS, "sample_word(address) -> recorded value or None"},
+    {"hw_break", rp_hw_break, METH_VARARGS, "hw_break(serial, address)"},
     {"compare_sample", rp_compare_sample, METH_VARARGS, "compare_sample(serial, max) -> (same, words)"},
     {"stop_at", rp_stop_at, METH_VARARGS, "stop_at(event number)"},
     {NULL, NULL, 0, NULL},

@@ -35,29 +35,28 @@ if TYPE_CHECKING:
     from relive.replay.tasks import Space, Task
 
 _INDEX: Final = {r.name: r.index for r in x86_64.REGISTERS}
-_RAX, _RIP, _RSP, _EFLAGS = (_INDEX[n] for n in ("rax", "rip", "rsp", "eflags"))
+_RAX, _RCX, _RIP, _EFLAGS = (_INDEX[n] for n in ("rax", "rcx", "rip", "eflags"))
 # Number of a register in an instruction (Intel SDM vol. 2, table 2-2).
 _CODES: Final = {
-    "rcx": 1, "rdx": 2, "rbx": 3, "rsp": 4, "rbp": 5, "rsi": 6, "rdi": 7,
+    "rax": 0, "rcx": 1, "rdx": 2, "rbx": 3, "rsp": 4, "rbp": 5, "rsi": 6, "rdi": 7,
     "r8": 8, "r9": 9, "r10": 10, "r11": 11, "r12": 12, "r13": 13, "r14": 14, "r15": 15,
 }  # fmt: skip
-# Those that most loops change come first: a wrong hit is most often told by the first compare.
-_ORDER: Final = (
-    "rcx", "rdx", "rsi", "rdi", "rbx", "r8", "r9", "r10", "r11",
-    "r12", "r13", "r14", "r15", "rbp", "rsp",
-)  # fmt: skip
 # What lahf and seto keep: SF ZF AF PF CF in ah, OF in al.
 _LAHF: Final = 0xD5
 _OF: Final = 1 << 11
 
 # A site's block of data.
-_SAVED_RAX, _SAVED_FLAGS, _HITS, _FLAGS, _VALUES = 0, 8, 16, 24, 32
+_SAVED_RAX, _SAVED_RCX, _HITS, _FLAGS, _VALUES = 0, 8, 16, 24, 32
 _N_WORDS: Final = 12
 _WORDS: Final = _VALUES + 8 * 16
 _ZERO: Final = _WORDS + 16 * _N_WORDS
+# Hits looked at from outside, to learn which registers tell them apart.
+_PROBES: Final = 4
 _BLOCK: Final = 512
 _PAGE: Final = 4096
 _N_KEPT: Final = 256
+# Words that a site remembers from one landmark to the next.
+_N_TELLING: Final = 3
 _SYS_MUNMAP: Final = 11
 _STACK_ROOM: Final = 64 << 20
 
@@ -116,62 +115,70 @@ def _rip(code: bytes, at: int, operand: int, *, after: int = 0) -> bytes:
 
 
 class _Body:
-    """The stub's code. data: address of its block of data."""
+    """The stub's code.
 
-    def __init__(self, data: int) -> None:
+    data: address of its block of data. order: the sixteen registers, the telling ones first.
+    words_first: how many of the words are compared before the registers.
+    """
+
+    def __init__(self, data: int, order: Sequence[str], words_first: int) -> None:
         self.data = data
+        self.order = order
+        self.words_first = words_first
         self.candidate = 0  # offset of the trap of a candidate
         self.reject = 0  # offset where a rejected candidate goes on
 
     def assemble(self, at: int) -> tuple[bytes, int]:
         out = bytearray()
-        fixups: list[int] = []
-        early: list[int] = []  # jumps from where rax still holds the flags
+        jumps: list[int] = []
         data = self.data
 
         def rip(code: bytes, offset: int, tail: bytes = b"") -> None:
             out.extend(_rip(code, at + len(out), data + offset, after=len(tail)) + tail)
 
-        def reject_unless_equal(jumps: list[int]) -> None:
+        def reject_unless_equal() -> None:
             out.extend(b"\x0f\x85\0\0\0\0")  # jne reject
             jumps.append(len(out))
 
+        def compare_word(n: int) -> None:
+            rip(b"\x48\x8b\x0d", _WORDS + 16 * n)  # mov ADDRESS,%rcx
+            out.extend(b"\x48\x8b\x09")  # mov (%rcx),%rcx
+            rip(b"\x48\x3b\x0d", _WORDS + 16 * n + 8)  # cmp VALUE,%rcx
+            reject_unless_equal()
+
         rip(b"\x48\x89\x05", _SAVED_RAX)  # mov %rax,SAVED_RAX
-        out.extend(b"\x9f\x0f\x90\xc0")  # lahf; seto %al
-        rip(b"\x48\x89\x05", _SAVED_FLAGS)
+        rip(b"\x48\x89\x0d", _SAVED_RCX)
+        out.extend(b"\x9f\x0f\x90\xc0")  # lahf; seto %al: kept in ax until the end
         rip(b"\x48\x83\x05", _HITS, b"\x01")  # addq $1,HITS
-        for place, name in enumerate(_ORDER):
-            code = _CODES[name]
+        for n in range(self.words_first):
+            compare_word(n)
+        for name in self.order:
+            value, code = _VALUES + 8 * _CODES[name], _CODES[name]
+            if name in ("rax", "rcx"):
+                rip(b"\x48\x8b\x0d", _SAVED_RAX if name == "rax" else _SAVED_RCX)
+                code = _CODES["rcx"]
             rex = 0x48 | (code >> 3) << 2
-            rip(bytes((rex, 0x3B, 0x05 | (code & 7) << 3)), _VALUES + 8 * place)  # cmp V,%reg
-            reject_unless_equal(early)
+            rip(bytes((rex, 0x3B, 0x05 | (code & 7) << 3)), value)  # cmp VALUE,%register
+            reject_unless_equal()
         rip(b"\x66\x3b\x05", _FLAGS)  # cmp FLAGS,%ax
-        reject_unless_equal(early)
-        rip(b"\x48\x8b\x05", _SAVED_RAX)  # mov SAVED_RAX,%rax
-        rip(b"\x48\x3b\x05", _VALUES + 8 * 15)
-        reject_unless_equal(fixups)
-        for n in range(_N_WORDS):
-            rip(b"\x48\x8b\x05", _WORDS + 16 * n)  # mov ADDRESS,%rax
-            out.extend(b"\x48\x8b\x00")  # mov (%rax),%rax
-            rip(b"\x48\x3b\x05", _WORDS + 16 * n + 8)  # cmp VALUE,%rax
-            reject_unless_equal(fixups)
+        reject_unless_equal()
+        for n in range(self.words_first, _N_WORDS):
+            compare_word(n)
         self.candidate = len(out)
         out.extend(b"\xcc")
         self.reject = len(out)
-        for end in fixups:
+        for end in jumps:
             struct.pack_into("<i", out, end - 4, self.reject - end)
-        rip(b"\x48\x8b\x05", _SAVED_FLAGS)  # mov SAVED_FLAGS,%rax
-        for end in early:
-            struct.pack_into("<i", out, end - 4, len(out) - end)
         out.extend(b"\x04\x7f\x9e")  # add $0x7f,%al; sahf
         rip(b"\x48\x8b\x05", _SAVED_RAX)
+        rip(b"\x48\x8b\x0d", _SAVED_RCX)
         return bytes(out), 0
 
     def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
         """At the candidate's trap, or the fault of a word's load; nowhere else does it stop."""
         out = list(registers)
-        rax, flags = struct.unpack("<QQ", target.read(self.data + _SAVED_RAX, 16))
-        out[_RAX] = rax
+        flags = registers[_RAX]
+        out[_RAX], out[_RCX] = struct.unpack("<QQ", target.read(self.data + _SAVED_RAX, 16))
         kept = out[_EFLAGS] & ~(_LAHF | _OF)
         out[_EFLAGS] = kept | (flags >> 8 & _LAHF) | (_OF if flags & 1 else 0)
         return out
@@ -200,6 +207,8 @@ class _Site(NamedTuple):
     patcher: Patcher
     body: _Body
     patch: Patch
+    telling: list[int]
+    """Addresses of words that told candidates apart here."""
 
     def switch(self, target: Target, *, on: bool) -> None:
         """Puts the jump in place, or the original bytes back."""
@@ -228,9 +237,7 @@ class Searcher:
     def give_up(self) -> None:
         """Unmaps the stubs' memory: the recording has something else there."""
         for address, site in self._sites.items():
-            site.switch(self._target, on=True)
-            site.patcher.update(remove=[address])
-            site.patcher.release()
+            self._uninstall(address, site)
         self._sites.clear()
         for page in self._pages:
             self._target.syscall(_SYS_MUNMAP, page, _PAGE)
@@ -249,16 +256,17 @@ class Searcher:
         self._blocks += range(page + _BLOCK, page + _PAGE, _BLOCK)
         return page
 
-    def _install(self, address: int) -> _Site:
-        kept = self._sites.get(address)
-        if kept is not None:
-            kept.switch(self._target, on=True)
-            return kept
-        if len(self._sites) >= _N_KEPT:
-            self.give_up()
+    def _uninstall(self, address: int, site: _Site) -> None:
+        site.switch(self._target, on=True)
+        site.patcher.update(remove=[address])
+        site.patcher.release()
+        self._blocks.append(site.body.data)
+
+    def _make(self, address: int, order: Sequence[str], telling: list[int]) -> _Site:
+        """Patches a site; its jump is in place then."""
         patcher = Patcher(self._target)
         try:
-            body = _Body(self._block(address))
+            body = _Body(self._block(address), order, len(telling))
             outcome = patcher.update([Request(address, body)])[address]
         except OSError as e:
             raise CannotSearch(str(e)) from e
@@ -270,38 +278,98 @@ class Searcher:
             self._blocks.append(body.data)
             raise CannotSearch("; ".join(outcome.passed_over) or "only a breakpoint fits")
         body.assemble(outcome.stub)
-        self._sites[address] = _Site(patcher, body, outcome)
+        self._sites[address] = _Site(patcher, body, outcome, telling)
         return self._sites[address]
+
+    def _probe(self, task: Task, regs: Sequence[int]) -> tuple[Found | None, list[str]]:
+        """Looks at the first hits from outside: whether the landmark is among them already, and
+        the registers, those that differ from hit to hit first."""
+        core = self._session.core
+        seen: list[tuple[int, ...]] = []
+        candidates = 0
+        core.hw_break(task.serial, regs[_RIP])
+        try:
+            while len(seen) < _PROBES:
+                status = core.advance(task.serial)
+                stopped = os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTRAP
+                now = _core.getregs(task.tid) if stopped else ()
+                if not stopped or now[_RIP] != regs[_RIP]:
+                    raise Overshot(status, Found(len(seen), candidates, 0))
+                seen.append(now)
+                if self._same_registers(now, regs):
+                    candidates += 1
+                    if core.compare_sample(task.serial, 0)[0]:
+                        return Found(len(seen), candidates, 0), []
+        finally:
+            core.hw_break(task.serial, 0)
+
+        def telling(name: str) -> int:
+            values = [hit[_INDEX[name]] for hit in seen]
+            return len(set(values)) - 2 * values.count(regs[_INDEX[name]])
+
+        return None, sorted(_CODES, key=lambda name: -telling(name))
 
     def find(self, task: Task, regs: Sequence[int]) -> Found:
         """Brings the task to the landmark of the event at hand.
 
-        Raises CannotSearch (nothing has happened yet), Overshot, OSError.
+        Raises CannotSearch (nothing has been lost), Overshot, OSError.
         """
-        site = self._install(regs[_RIP])
+        address = regs[_RIP]
+        before = 0
+        site = self._sites.get(address)
+        if site is not None and site.body.words_first < len(site.telling):
+            # words tell here what registers don't: they are looked at first from now on
+            self._uninstall(address, self._sites.pop(address))
+            site = self._make(address, site.body.order, site.telling)
+        elif site is not None:
+            site.switch(self._target, on=True)
+        else:
+            if len(self._sites) >= _N_KEPT:
+                self.give_up()
+            found, order = self._probe(task, regs)
+            if found is not None:
+                return found
+            before = _PROBES - 1  # the last of them has not been executed yet
+            site = self._make(address, order, [])
         try:
-            return self._search(task, regs, site)
+            found = self._search(task, regs, site)
         finally:
             site.switch(self._target, on=False)
+        return found._replace(hits=found.hits + before)
 
-    def _arm(self, body: _Body, regs: Sequence[int]) -> None:
-        values = [regs[_INDEX[name]] for name in _ORDER]
+    @staticmethod
+    def _same_registers(now: Sequence[int], regs: Sequence[int]) -> bool:
+        tracing = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
+        if (now[_EFLAGS] ^ regs[_EFLAGS]) & ~tracing:
+            return False
+        names = (*_CODES, "fs_base", "gs_base")
+        return all(now[_INDEX[n]] == regs[_INDEX[n]] for n in names)
+
+    def _arm(self, site: _Site, regs: Sequence[int]) -> dict[int, int]:
+        """Sets what the stub compares with; the words compared."""
+        data = site.body.data
         flags = regs[_EFLAGS]
         expected = (flags & _LAHF | 2) << 8 | (1 if flags & _OF else 0)
-        zero = body.data + _ZERO
+        words: dict[int, int] = {}
+        for address in site.telling:
+            value = self._session.core.sample_word(address)
+            if value is not None:
+                words[address] = value
+        pairs = [*words.items()][:_N_WORDS]
+        pairs += [(data + _ZERO, 0)] * (_N_WORDS - len(pairs))
         self._target.write(
-            body.data,
+            data,
             struct.pack("<QQQQ", 0, 0, 0, expected)
-            + struct.pack("<16Q", *values, regs[_RAX])
-            + struct.pack("<QQ", zero, 0) * _N_WORDS
+            + struct.pack("<16Q", *(regs[_INDEX[name]] for name in _CODES))
+            + b"".join(struct.pack("<QQ", *pair) for pair in pairs)
             + bytes(8),
         )
+        return words
 
     def _search(self, task: Task, regs: Sequence[int], site: _Site) -> Found:
         core, body = self._session.core, site.body
-        words: dict[int, int] = {}
+        words = self._arm(site, regs)
         candidates = rounds = 0
-        self._arm(body, regs)
 
         def so_far() -> Found:
             hits = int.from_bytes(self._target.read(body.data + _HITS, 8), "little")
@@ -321,7 +389,7 @@ class Searcher:
             if trap.offset == body.candidate:
                 candidates += 1
                 same, differing = core.compare_sample(task.serial, 6)
-                if same and self._same_flags(body, now, regs):
+                if same and self._same_registers(body.view(0, now, self._target), regs):
                     now = body.view(trap.offset, now, self._target)
                     now[_RIP] = regs[_RIP]
                     _core.setregs(task.tid, now)
@@ -329,26 +397,20 @@ class Searcher:
                 new = [(a, v) for a, v in differing if a not in words]
                 if new and len(words) < _N_WORDS:
                     rounds += 1
-                    self._refine(body, words, new)
+                    self._refine(site, words, new)
             # (else a word's page is gone: no candidate)
             now[_RIP] = site.patch.stub + body.reject
             _core.setregs(task.tid, now)
 
-    def _same_flags(self, body: _Body, now: Sequence[int], regs: Sequence[int]) -> bool:
-        """The flags that the stub does not compare, and the bases."""
-        seen = body.view(0, now, self._target)
-        tracing = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
-        if (seen[_EFLAGS] ^ regs[_EFLAGS]) & ~tracing:
-            return False
-        return all(seen[_INDEX[n]] == regs[_INDEX[n]] for n in ("fs_base", "gs_base"))
-
-    def _refine(self, body: _Body, words: dict[int, int], new: list[tuple[int, int]]) -> None:
+    def _refine(self, site: _Site, words: dict[int, int], new: list[tuple[int, int]]) -> None:
         for address, value in new:
             if len(words) == _N_WORDS:
                 return
-            at = body.data + _WORDS + 16 * len(words)
+            at = site.body.data + _WORDS + 16 * len(words)
             self._target.write(at, struct.pack("<QQ", address, value))
             words[address] = value
+            if address not in site.telling and len(site.telling) < _N_TELLING:
+                site.telling.append(address)
 
 
 def find(session: Session, task: Task) -> None:
