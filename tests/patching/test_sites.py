@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ class Traced:
         os.close(writer)
         self.process = self.tracer.main
         self.symbols = symbols(path)
-        base = base_of(self.process, os.path.basename(path))
+        base = base_of(self.process, Path(path).name)
         self.base = base if base >= 1 << 32 else 0
         self.evaluator = InProcess(self.process, self.process.patcher)
         self.process.evaluator = self.evaluator
@@ -128,27 +129,20 @@ def test_full_ring(loop: str, lose: bool) -> None:
     run = Traced(loop, 10_000)
     with run.tracer:
         run.evaluator._ring_size = 4096
-        taken = []
+        taken: list[int] = []
 
-        def take() -> list[int]:
-            got = [r.values[0] for _, r in run.evaluator.records()]
-            taken.extend(got)
-            return got
+        def take() -> None:
+            taken.extend(r.values[0] for _, r in run.evaluator.records())
 
         if not lose:
-            original = run.evaluator.records
-            run.evaluator.records = lambda limit=None: (  # type: ignore[method-assign]
-                found := original(limit),
-                taken.extend(r.values[0] for _, r in found),
-            )[0]
+            run.process.on_full = take
         site = run.arm("site", ir.TRUE, Collect((ir.reg("rbx"),), lose=lose))
         assert run.finish() == "10000\n"
+        take()
         if lose:
-            take()
             assert taken == list(range(4096 // 40))
             assert site.lost == 10_000 - len(taken)
         else:
-            run.evaluator.records()
             assert taken == list(range(10_000))
             assert site.lost == 0
 

@@ -81,7 +81,7 @@ class Torture:
             assert deliver == 0, f"signal {deliver} at {self.process.get_registers(tid)[RIP]:#x}"
             return 0
 
-        self.tracer._signal = signalled  # type: ignore[method-assign,assignment]
+        self.tracer._signal = signalled  # type: ignore[method-assign]
         self.evaluator = InProcess(self.process, self.process.patcher)
         self.process.evaluator = self.evaluator
         for _ in range(warm_up):

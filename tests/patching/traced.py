@@ -66,6 +66,7 @@ class Process:
     hits: list[Hit] = field(default_factory=list)
     traps: list[Trap] = field(default_factory=list)
     on_hit: Callable[[int, Hit], None] | None = None
+    on_full: Callable[[], None] | None = None
     on_site: Callable[[int, Trap], None] | None = None
 
     def __post_init__(self) -> None:
@@ -369,8 +370,8 @@ class Tracer:
                     process.on_hit(tid, what)
             elif isinstance(what, RingFull):
                 process.traps.pop()
-                if process.on_hit is None:
-                    assert process.evaluator.records(), "a full ring has records"
+                assert process.on_full is not None, "a ring is full"
+                process.on_full()
         return 0
 
 

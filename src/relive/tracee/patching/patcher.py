@@ -259,12 +259,18 @@ class Patcher:
         order = list(self._order)
         planned = dict(self._sites)
         taken: set[int] = set()
+        wanted = {r.address for r in plans} | set(order)
         for request in plans:
             following = bisect_right(order, request.address)
             limit = order[following] if following < len(order) else 1 << 64
+            # Padding after it may hold the jump of another site.
+            for a in range(request.address + 1, min(limit, request.address + _MAX_REACH)):
+                if a in taken or a in self._original:
+                    limit = a
+                    break
             try:
                 planned[request.address] = self._plan(
-                    request, limit, pending, taken, order, planned
+                    request, limit, pending, taken, wanted, order, planned
                 )
             except CannotPatch as error:
                 made[request.address] = error
@@ -383,6 +389,12 @@ class Patcher:
         pending = list(changed)
         while pending:
             address = pending.pop()
+            if address in self._original and address not in self._sites:
+                # Perhaps padding that holds the jump of a site elsewhere.
+                for patch in self._sites.values():
+                    if address in patch.writes and patch.address not in affected:
+                        affected[patch.address] = patch
+                        pending += patch.changed
             first = bisect_left(self._order, address - _MAX_REACH)
             for other in self._order[first : bisect_left(self._order, address)]:
                 patch = self._sites[other]
@@ -421,6 +433,7 @@ class Patcher:
         limit: int,
         pending: dict[int, int],
         taken: set[int],
+        wanted: set[int],
         order: list[int],
         planned: dict[int, Patch],
     ) -> Patch:
@@ -437,7 +450,7 @@ class Patcher:
                 raise CannotPatch(request.address, "the code after it can't be read") from None
 
         def hole_free(start: int, end: int) -> bool:
-            if any(a in taken or a in self._original for a in range(start, end)):
+            if any(a in taken or a in self._original or a in wanted for a in range(start, end)):
                 return False
             # Nor may the jump of another site rely on these bytes.
             near = order[bisect_left(order, start - _MAX_REACH) : bisect_left(order, end)]
