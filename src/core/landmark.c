@@ -39,6 +39,7 @@ int xstate_digest(int tid, uint64_t *ret)
 
 struct range {
     uint64_t start, end;
+    bool shared;
 };
 
 struct ranges {
@@ -98,6 +99,7 @@ static int writable_ranges(int tid, struct ranges *ret)
         if (flags[0] != 'r' || flags[1] != 'w' || (start >= AGENT_TEXT && start < 0x80000000ul))
             continue;
         ret->items[ret->n].start = start;
+        ret->items[ret->n].shared = flags[3] == 's';
         ret->items[ret->n++].end = end;
     }
 done:
@@ -251,7 +253,45 @@ static uint64_t thread_cpu_ns(int tid)
     return strtoull(text, NULL, 10);
 }
 
-int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct buf *ret)
+static int by_size(const void *a, const void *b)
+{
+    const struct area *x = a, *y = b;
+    uint64_t size_x = x->end - x->start, size_y = y->end - y->start;
+
+    return size_x < size_y ? -1 : size_x > size_y;
+}
+
+/* The small private mappings, without what is dead below the stack pointer. */
+static int put_changes(struct sampler *s, struct changes *changes, uint64_t sp)
+{
+    struct area *areas = malloc((s->ranges.n + 1) * sizeof *areas);
+    uint64_t live = (sp - RED_ZONE) & ~7ull, total = 0;
+    unsigned n = 0, kept;
+    int rc;
+
+    if (!areas)
+        return -ENOMEM;
+    for (unsigned i = 0; i < s->ranges.n; i++) {
+        const struct range *r = &s->ranges.items[i];
+
+        if (r->shared)
+            continue;
+        areas[n].start = r->start <= live && live < r->end ? live : r->start;
+        areas[n++].end = r->end;
+    }
+    qsort(areas, n, sizeof *areas, by_size);
+    for (kept = 0; kept < n && kept < CHANGES_AREAS; kept++) {
+        total += areas[kept].end - areas[kept].start;
+        if (total > CHANGES_KEPT)
+            break;
+    }
+    rc = changes_take(changes, s->m, areas, kept, LANDMARK_DIGESTS, s->out);
+    free(areas);
+    return rc;
+}
+
+int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct changes *changes,
+                  struct buf *ret)
 {
     static const enum reg pointers[] = {R_RAX, R_RBX, R_RCX, R_RDX, R_RSI, R_RDI, R_RBP, R_R8,
                                         R_R9,  R_R10, R_R11, R_R12, R_R13, R_R14, R_R15};
@@ -264,7 +304,9 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
         return rc;
     if ((rc = writable_ranges(tid, &s.ranges)))
         goto done;
-    rc = follow_code(&s, regs->r[R_RIP]);
+    rc = put_changes(&s, changes, sp);
+    if (!rc)
+        rc = follow_code(&s, regs->r[R_RIP]);
     if (!rc)
         rc = follow(&s, regs->r[R_FS_BASE]);
     if (!rc)
@@ -302,7 +344,8 @@ int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t
                      int *ret_xstate)
 {
     uint8_t now[SAMPLE_STACK + RED_ZONE];
-    size_t at = 0;
+    const uint8_t *digests = NULL;
+    size_t at = 0, digests_len = 0;
     int rc;
 
     *ret_n = 0;
@@ -323,6 +366,9 @@ int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t
                 return rc;
             if (memcmp(&digest, sample + at, 8))
                 *ret_same = *ret_xstate = 0;
+        } else if (addr == LANDMARK_DIGESTS) {
+            digests = sample + at;
+            digests_len = n;
         } else if (addr != LANDMARK_CPU) {
             if (n > sizeof now)
                 return -EBADMSG;
@@ -335,6 +381,8 @@ int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t
         }
         at += n;
     }
+    if (*ret_same && digests) /* the dear part last */
+        return changes_same(m, digests, digests_len, ret_same);
     return 0;
 }
 

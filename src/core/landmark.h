@@ -10,10 +10,12 @@
 #ifndef RELIVE_LANDMARK_H
 #define RELIVE_LANDMARK_H
 
+#include "changes.h"
 #include "tracee.h"
 
 #define LANDMARK_XSTATE 0
 #define LANDMARK_CPU 1
+#define LANDMARK_DIGESTS 2
 
 /* Bounds: bytes of stack, bytes about a pointer's target, blocks in all. */
 #define SAMPLE_STACK 1024
@@ -23,7 +25,8 @@
 #define SAMPLE_CODE 256
 
 /* 0 or -errno. The task is stopped in user code with these registers. */
-int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct buf *ret);
+int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct changes *changes,
+                  struct buf *ret);
 
 /* Digest of the extended state's values, whatever its in-use bits: components in
  * their initial state count with their initial values. */

@@ -40,8 +40,10 @@ void recorder_free(struct recorder *r)
 {
     for (unsigned i = 0; i < r->n_tasks; i++)
         task_free(r->tasks[i]);
-    for (unsigned i = 0; i < r->n_mms; i++)
+    for (unsigned i = 0; i < r->n_mms; i++) {
+        changes_free(&r->mms[i]->changes);
         free(r->mms[i]);
+    }
     free(r->tasks);
     free(r->mms);
     free(r->refused_desc);
@@ -85,6 +87,7 @@ static void mm_put(struct recorder *r, struct mm_info *mm)
     for (unsigned i = 0; i < r->n_mms; i++)
         if (r->mms[i] == mm)
             r->mms[i] = r->mms[--r->n_mms];
+    changes_free(&mm->changes);
     free(mm);
 }
 
@@ -265,17 +268,6 @@ static int wait_dying(struct recorder *r, struct task *t)
         }
         sched_yield();
     }
-}
-
-/* Who shares no memory waits for nobody's progress: such a task is given time to come to
- * a system call by itself, where a switch costs nothing to find again. */
-#define ALONE_FACTOR 10
-
-static uint64_t slice_of(const struct recorder *r, const struct task *t)
-{
-    if (r->chaos)
-        return r->drawn_slice_ns;
-    return t->mm->tasks > 1 || t->mm->shares ? r->slice_ns : ALONE_FACTOR * r->slice_ns;
 }
 
 /* While a task runs user code: is its slice over, and could another run? */
@@ -550,6 +542,7 @@ static int resume(struct recorder *r, struct task *t)
 {
     int request = t->request, rc;
 
+    recorder_tick_set(r);
     t->request = PTRACE_SYSCALL;
     rc = mark_fresh(t);
     if (!rc)
@@ -644,10 +637,8 @@ int recorder_run(struct recorder *r, struct reason_info *ret)
             *ret = (struct reason_info){WHY_INTERRUPTED, 0, 0, 0};
             break;
         }
-        recorder_tick_set(r, r->n_tasks > 1);
         rc = step(r, ret);
     }
-    recorder_tick_set(r, false);
 done:
     if (r->tsc_off)
         own_tsc(1);

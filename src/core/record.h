@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "changes.h"
 #include "evlog.h"
 #include "params.h"
 #include "tracee.h"
@@ -57,6 +58,7 @@ struct mm_info {
         uint64_t start, size;
     } pool[32]; /* scratch memory of ended threads */
     unsigned n_pool;
+    struct changes changes; /* its memory at its last landmark */
 };
 
 struct task {
@@ -90,6 +92,7 @@ struct task {
     /* how to resume */
     int request, sig;
     bool stepping;
+    bool spinning;   /* its last slice ended in a loop that waits for memory to change */
     bool preempting; /* an interrupt has been sent and not been seen yet */
     bool fresh;  /* has executed nothing since its last event, and no call number tells it */
     bool marked; /* fresh when resumed: see mark_fresh */
@@ -126,7 +129,8 @@ struct recorder {
     unsigned n_strangers;
     volatile int interrupt;
     timer_t timer;
-    bool has_timer, ticking;
+    bool has_timer;
+    uint64_t tick_ns; /* period of the timer, 0 when it is off */
     uint64_t n_stops, n_switches;
     bool tsc_off;
     bool verify; /* Python is told of every landmark */
@@ -163,9 +167,12 @@ bool task_runnable(const struct task *t);
 
 /* record_async.c: stops anywhere in user code. */
 int recorder_tick_start(struct recorder *r);
-void recorder_tick_set(struct recorder *r, bool on);
+/* Sets the tick that suits the current task. */
+void recorder_tick_set(struct recorder *r);
 void recorder_tick_stop(struct recorder *r);
 bool recorder_ticked(void); /* and takes note */
+/* How long a task may run user code while others wait. */
+uint64_t slice_of(const struct recorder *r, const struct task *t);
 /* Sends the interrupt that ends a time slice. */
 int preempt(struct task *t);
 /* Equal registers do not tell that nothing was executed: a loop may have all its state in memory.

@@ -1,0 +1,163 @@
+"""Accuracy of asynchronous stops: hard programs recorded, replayed, compared at every stop.
+
+Each program is recorded with --verify-memory=events: after every asynchronous stop the recording
+keeps digests of the whole private writable memory, and every replay compares them (registers and
+extended state are part of the landmark).  A wrong position would be a difference of memory or,
+later, of what the program does.  Goal: 10 000 stops, none wrong, none not found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import common
+from relive.errors import DivergenceError, ReliveError
+from relive.replay.session import Session
+from relive.replay.statistics import Found, Statistics
+from relive.trace.reader import Recording
+
+SOURCES = common.ROOT / "tests" / "asynchronous" / "programs"
+#: How often each is told to be interrupted, for a whole of more than 10 000.
+LANDINGS = 300
+
+
+class Collected(Statistics):
+    """Every stop by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, Found, float]] = []
+
+    def add(self, evaluator: str, found: Found, seconds: float) -> None:
+        super().add(evaluator, found, seconds)
+        self.found.append((evaluator, found, seconds))
+
+
+@dataclass
+class Result:
+    """One program: stops of the first replay; what went wrong in any."""
+
+    name: str
+    stops: list[tuple[str, Found, float]] = field(default_factory=list)
+    compared: int = 0
+    wrong: int = 0
+    not_found: int = 0
+    problem: str = ""
+
+    def row(self) -> list[str]:
+        """For the table."""
+        candidates = [found.candidates for _, found, _ in self.stops] or [0]
+        hits = [found.hits for _, found, _ in self.stops] or [0]
+        refinements = [found.refinements for _, found, _ in self.stops] or [0]
+        by: dict[str, int] = {}
+        for evaluator, _, _ in self.stops:
+            by[evaluator] = by.get(evaluator, 0) + 1
+        return [
+            self.name,
+            str(len(self.stops)),
+            f"{sum(hits):,}",
+            f"{statistics.median(candidates):g} / {max(candidates)}",
+            f"{statistics.median(refinements):g} / {max(refinements)}",
+            ", ".join(f"{n} {name}" for name, n in sorted(by.items())),
+            f"{sum(seconds for _, _, seconds in self.stops):.1f}",
+            str(self.wrong),
+            str(self.not_found) + (f" ({self.problem})" if self.problem else ""),
+        ]
+
+
+def replayed(recording: Path, result: Result, evaluator: str) -> None:
+    """Replays once and adds to the result."""
+    collected = Collected()
+    with Recording(recording) as opened:
+        session = Session(opened, echo=False, evaluator=evaluator)
+        session.statistics = collected
+        try:
+            session.run()
+        except DivergenceError as error:
+            if "landmark" in str(error):
+                result.not_found += 1
+            else:
+                result.wrong += 1
+            result.problem = str(error)[:200]
+        except ReliveError as error:
+            result.not_found += 1
+            result.problem = str(error)[:200]
+    result.stops += collected.found
+    result.compared += session.verified
+
+
+def commands(directory: Path, landings: int) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Name, command, options of `record`."""
+    for source in sorted(SOURCES.glob("*.c")):
+        binary = directory / source.stem
+        flags = ["-O1", "-g", "-pthread"]
+        subprocess.run(["gcc", *flags, "-o", str(binary), str(source)], check=True)
+        n = landings
+        if source.stem in ("spin_handover", "spin_locks", "lock_free", "data_race"):
+            n = landings // 2
+        yield source.stem, [str(binary), str(n)], ["-c", "1"]
+    for source in sorted(SOURCES.glob("*.py")):
+        yield source.name, [sys.executable, str(source), str(landings)], ["-c", "2"]
+    if shutil.which("perl"):
+        yield "perl", ["perl", str(SOURCES / "interpreted.pl"), str(landings)], []
+
+
+def measure(name: str, command: Sequence[str], options: Sequence[str], evaluator: str) -> Result:
+    """Records a command and replays it."""
+    result = Result(name)
+    with tempfile.TemporaryDirectory(prefix="relive-accuracy-") as text:
+        recording = Path(text) / "recording"
+        record = [*common.RELIVE, "record", "-q", "--verify-memory=events", *options]
+        try:
+            subprocess.run(
+                [*record, "-o", str(recording), "--", *command],
+                stdout=subprocess.DEVNULL,
+                timeout=120,
+            )
+        except subprocess.TimeoutExpired:
+            result.problem = "not recorded in 120 s"
+            return result
+        replayed(recording, result, evaluator)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--landings", type=int, default=LANDINGS, help=f"default {LANDINGS}")
+    parser.add_argument("--evaluator", default="auto", choices=("auto", "inprocess", "supervisor"))
+    parser.add_argument("--only", default="", help="programs whose name contains this")
+    args = parser.parse_args()
+    common.title("Accuracy of asynchronous stops")
+    totals = Result("together")
+
+    def rows() -> Iterator[list[str]]:
+        with tempfile.TemporaryDirectory(prefix="relive-accuracy-") as text:
+            for name, command, options in commands(Path(text), args.landings):
+                if args.only not in name:
+                    continue
+                result = measure(name, command, options, args.evaluator)
+                totals.stops += result.stops
+                totals.compared += result.compared
+                totals.wrong += result.wrong
+                totals.not_found += result.not_found
+                yield result.row()
+        yield totals.row()
+
+    head = ["program", "stops", "hits", "candidates (median / worst)", "refinements"]
+    common.table([*head, "evaluator", "search s", "wrong", "not found"], rows())
+    print(f"\n{totals.compared} mappings compared at and after {len(totals.stops)} stops")
+    sys.stdout.flush()
+    os._exit(1 if totals.wrong or totals.not_found else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+/* Memory that changed since the last landmark of an address space.
+ *
+ * Where code is at, and what its registers point at, does not always tell its state: a function
+ * that is called in a loop looks the same each time, and the loop's counter lies in a global
+ * variable of its caller's. So a copy of the small private writable mappings (the data of modules,
+ * a small heap, a stack; bounded) is kept while recording. The words in which it differs from
+ * the last landmark's are logged with the sample: they are what moves. And digests of all of it are
+ * logged: they catch what the words do not tell. */
+#ifndef RELIVE_CHANGES_H
+#define RELIVE_CHANGES_H
+
+#include "mem.h"
+
+/* Bounds: bytes of memory kept; bytes of changed words logged (the first time, of words that are not 0). */
+#define CHANGES_KEPT (512u << 10)
+#define CHANGES_LOGGED 4096
+#define CHANGES_FIRST (64u << 10)
+#define CHANGES_AREAS 64
+
+struct area {
+    uint64_t start, end;
+};
+
+struct changes {
+    struct area areas[CHANGES_AREAS];
+    unsigned n;
+    uint8_t *bytes; /* of all areas, one after the other */
+};
+
+void changes_free(struct changes *c);
+/* Appends changed words (as items of a sample) and the digests (one item at address `digests`), and
+ * keeps the memory as it is now. areas: sorted by address; 0 or -errno. */
+int changes_take(struct changes *c, const struct mem *m, const struct area *areas, unsigned n,
+                 uint64_t digests, struct buf *out);
+/* Whether memory has the digests logged. */
+int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *ret_same);
+
+#endif
