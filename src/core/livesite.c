@@ -370,6 +370,17 @@ static void leave_slot(struct live *l, const struct space *s, const struct patch
         }
 }
 
+/* Something else may be mapped there by now. */
+static int put_back(const struct space *s, const struct patch *p)
+{
+    uint8_t now;
+    int rc = mem_read(&s->mem, p->addr, &now, 1);
+
+    if (!rc && now == INT3)
+        rc = mem_write(&s->mem, p->addr, &p->original, 1);
+    return rc == -ESRCH || rc == -EFAULT ? 0 : rc;
+}
+
 static int disarm_code(struct live *l, struct space *s, struct site *site)
 {
     struct patch *p = patch_find(s, site->addr);
@@ -388,14 +399,14 @@ static int disarm_code(struct live *l, struct space *s, struct site *site)
      * address is remembered, the copy stays in memory. */
     rc = remember_gone(s, p);
     if (!rc)
-        rc = mem_write(&s->mem, p->addr, &p->original, 1);
+        rc = put_back(s, p);
     unguard(l, s, p);
     if (l->frozen)
         leave_slot(l, s, p);
     table_remove(s, p);
     free(p);
     overlay_build(s);
-    return rc == -ESRCH || rc == -EFAULT ? 0 : rc;
+    return rc;
 }
 
 static void site_free(struct live *l, struct site *site)
@@ -492,8 +503,8 @@ int patches_lift(struct live *l, struct space *s)
 
         if (!p)
             continue;
-        one = mem_write(&s->mem, p->addr, &p->original, 1);
-        if (one && one != -ESRCH && one != -EFAULT && !rc)
+        one = put_back(s, p);
+        if (one && !rc)
             rc = one;
         unguard(l, s, p);
     }

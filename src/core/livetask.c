@@ -449,8 +449,8 @@ int task_step(struct live *l, struct task *t)
 int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], int64_t *ret)
 {
     struct task *t = task_find(l, tid);
-    struct regs saved, r;
-    int rc;
+    struct regs saved, r, now;
+    int rc, tries = 0;
 
     if (!t || (t->state != TASK_HELD && t->state != TASK_PAUSED))
         return -ESRCH;
@@ -472,19 +472,30 @@ int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], in
     r.r[R_R8] = args[4];
     r.r[R_R9] = args[5];
     r.r[R_EFLAGS] &= ~0x100ull;
-    rc = regs_set(tid, &r);
-    if (rc)
-        return rc;
-    rc = task_step(l, t);
-    if (rc) { /* ended, or stopped for something else: the call was not made */
-        int back = regs_set(tid, &saved);
+    for (;;) {
+        rc = regs_set(tid, &r);
+        if (rc)
+            return rc;
+        rc = task_step(l, t);
+        if (rc) { /* ended, or stopped for something else: the call was not made */
+            int back = regs_set(tid, &saved);
 
-        return rc < 0 ? rc : back ? back : -EBUSY;
+            return rc < 0 ? rc : back ? back : -EBUSY;
+        }
+        rc = regs_get(tid, &now);
+        if (rc)
+            return rc;
+        if (now.r[R_RIP] == r.r[R_RIP] + 2)
+            break;
+        if (now.r[R_RIP] != r.r[R_RIP] || ++tries > 2) {
+            rc = regs_set(tid, &saved);
+            return rc ? rc : -EIO;
+        }
+        /* It was inside a call (an exec or clone event): what the step saw is that
+         * one's end, and what it leaves in rax is what the program has to get. */
+        saved.r[R_RAX] = now.r[R_RAX];
     }
-    rc = regs_get(tid, &r);
-    if (rc)
-        return rc;
-    *ret = (int64_t)r.r[R_RAX];
+    *ret = (int64_t)now.r[R_RAX];
     /* This stop is on the way to signal delivery, where the kernel looks after
      * calls to be restarted: the registers decide, and they are the old ones. */
     return regs_set(tid, &saved);

@@ -54,6 +54,14 @@ class InProcessed:
         if isinstance(self.site.arm.action, Count):
             self.site.counters.stop_at = self.site.candidates + 1
 
+    def drop(self) -> None:
+        """The code was unmapped; the counters keep their values."""
+        if self._last is None:
+            self._last = self.counts()
+            stubs = self.process.inprocess
+            for address in stubs.patcher.unmapped(self.site.address, self.site.address + 1):
+                stubs.sites.pop(address, None)
+
     def keep(self) -> None:
         """The process is going: the last values of the counters are kept."""
         if self._last is None:
@@ -100,9 +108,30 @@ def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
         return outcome
     stubs: InProcess = process.inprocess
     stubs.several_tasks(len(process.threads()) > 1)
-    for address, made in stubs.arm(arms).items():
-        if isinstance(made, str):
-            outcome[address] = made
+    made = stubs.arm(arms)
+    _make_room(stubs, made, outcome)
+    for address, one_made in made.items():
+        if isinstance(one_made, str):
+            outcome[address] = one_made
         else:
-            outcome[address] = InProcessed(process, by_address[address], made)
+            outcome[address] = InProcessed(process, by_address[address], one_made)
     return outcome
+
+
+def _make_room(
+    stubs: InProcess, made: dict[int, StubSite | str], outcome: dict[int, InProcessed | str]
+) -> None:
+    """Take back sites whose bytes a refused one needs: an int3 will have to go there."""
+    refused = [a for a, found in made.items() if isinstance(found, str)]
+    refused += [a for a, found in outcome.items() if isinstance(found, str)]
+    while refused:
+        address = refused.pop()
+        over = [
+            site
+            for site in stubs.sites.values()
+            if site.address < address < site.address + site.patch.reach and site.address in made
+        ]
+        for site in over:
+            stubs.disarm([site.address])
+            made[site.address] = f"the site at {address:#x} needs bytes of its jump"
+            refused.append(site.address)

@@ -43,6 +43,7 @@ class Process:
         self._patcher: Patcher | None = None
         self._inprocess: InProcess | None = None
         self._gadget_known = False
+        self._guards: dict[tuple[int, bytes, bytes], int] = {}
         self.closing: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -156,6 +157,18 @@ class Process:
                 raise
             return self.read(address, left)
 
+    def sync_guard(self) -> None:
+        """Tell the guardian which bytes in-process sites have changed now."""
+        wanted: set[tuple[int, bytes, bytes]] = set()
+        if self._patcher is not None:
+            for patch in self._patcher.patches:
+                wanted.update(_stretches(patch.writes))
+        for key in self._guards.keys() - wanted:
+            self.core.unguard(self._guards.pop(key))
+        for key in wanted - self._guards.keys():
+            address, written, original = key
+            self._guards[key] = self.core.guard(self.space, address, written, original)
+
     def release(self) -> None:
         """Give back what was mapped into the process, as far as no thread may come back to it.
 
@@ -178,6 +191,21 @@ class Process:
     def names(self) -> Mapping[str, int]:
         """Symbols as names in conditions: their addresses."""
         return _SymbolNames(self.symbols)
+
+
+def _stretches(writes: dict[int, tuple[int, int]]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Address, bytes written and original bytes of each run of changed bytes, 16 at most."""
+    start, written, original = 0, bytearray(), bytearray()
+    for address in sorted(writes):
+        if written and (address != start + len(written) or len(written) == 16):
+            yield start, bytes(written), bytes(original)
+            written, original = bytearray(), bytearray()
+        if not written:
+            start = address
+        original.append(writes[address][0])
+        written.append(writes[address][1])
+    if written:
+        yield start, bytes(written), bytes(original)
 
 
 class _SymbolNames(Mapping[str, int]):

@@ -24,7 +24,7 @@ from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Res
 from relive.live.facts import Counts, Record
 from relive.live.process import Process
 from relive.live.request import ORDER, Access, Action, EvaluatorName, Request
-from relive.live.site import Armed, Mechanism, Site, Wanted
+from relive.live.site import Armed, Dropping, Mechanism, Site, Wanted
 from relive.live.slots import NO_SLOT
 from relive.symbols.errors import NotFound, NotYet, SymbolError
 from relive.symbols.place import parse as parse_place
@@ -173,6 +173,7 @@ class Session:
             return
         if not changed and not force:
             return
+        self._drop_unloaded(process)
         waiting = [site for site in self.sites.values() if process.pid in site.pending]
         if waiting:
             with self._pause():
@@ -182,6 +183,23 @@ class Session:
                     made = tuple(site.armed[before:])
                     if made:
                         self._queue.append(Resolved(process, site, made))
+
+    def _drop_unloaded(self, process: Process) -> None:
+        """Sites in files that are not mapped any more wait for the file to come back."""
+        gone = [
+            armed
+            for armed in process.armed
+            if armed.wanted.module is not None
+            and armed.wanted.module not in process.symbols.modules
+        ]
+        if not gone:
+            return
+        with self._pause():
+            for armed in gone:
+                if isinstance(armed.mechanism, Dropping):
+                    armed.mechanism.drop()
+                self._disarm(armed)
+                armed.site.pending[process.pid] = f"{armed.name}: the library was unloaded"
 
     # -- sites
 
@@ -295,6 +313,12 @@ class Session:
         for location in process.symbols.resolve(request.place):
             if any(one.address == location.address for one in result):
                 continue
+            if any(
+                armed.address == location.address
+                for armed in process.armed
+                if armed.wanted.request is request
+            ):
+                continue  # of another file that was there before
             if request.access is Access.EXECUTE and not process.symbols.is_code(location.address):
                 raise SymbolError(
                     f"{location.name} ({location.address:#x}) is not code",
@@ -306,7 +330,7 @@ class Session:
             if symbol is not None and module is not None and symbol.is_function and symbol.size:
                 start = module.bias + symbol.value
                 function = (start, start + symbol.size)
-            result.append(Wanted(request, location, condition, collect, function))
+            result.append(Wanted(request, location, condition, collect, function, module))
         return result
 
     def _arm(
@@ -383,6 +407,7 @@ class Session:
         signals = 0
         for process in self.processes.values():
             if process.has_inprocess:
+                process.sync_guard()
                 ranges += process.arenas.pages()
                 ranges += [(p.address, p.address + p.reach) for p in process.patcher.patches]
         if self._kernelized:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from relive.live.facts import Counts, Record
 from relive.live.request import EvaluatorName, Request
@@ -12,7 +12,7 @@ from relive.live.request import EvaluatorName, Request
 if TYPE_CHECKING:
     from relive.conditions.ir import Expr
     from relive.live.process import Process
-    from relive.symbols.process import Location
+    from relive.symbols.process import Location, Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Wanted:
     """A site to be armed at one address of one process.
 
     condition: parsed.  collect: the parsed values.  function: bounds of the function around the
-    address, if known.
+    address, if known.  module: the file it is in.
     """
 
     request: Request
@@ -28,6 +28,7 @@ class Wanted:
     condition: Expr
     collect: tuple[Expr, ...]
     function: tuple[int, int] | None = None
+    module: Module | None = None
 
     @property
     def address(self) -> int:
@@ -46,6 +47,14 @@ class Mechanism(Protocol):
 
     def disarm(self) -> None:
         """Take it away; `counts` keeps its last values.  Raises OSError."""
+
+
+@runtime_checkable
+class Dropping(Protocol):
+    """A mechanism that has to know when its code was unmapped."""
+
+    def drop(self) -> None:
+        """The code is not there any more: nothing may be written to it."""
 
 
 @dataclass(eq=False, slots=True)

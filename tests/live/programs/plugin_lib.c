@@ -1,0 +1,4 @@
+long plugin_site(long n)
+{
+    return n + 1;
+}
