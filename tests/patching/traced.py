@@ -16,7 +16,7 @@ from relive import _core
 from relive.arch import x86_64
 from relive.conditions.inprocess.evaluator import Hit, InProcess, RingFull
 from relive.tracee.maps import Mapping, read_maps
-from relive.tracee.patching import Happened, Patcher, Registers, Trap
+from relive.tracee.patching import Happened, Patcher, Registers, Trap, trap_pending
 
 RAX, RDX, RSI, RDI, R8, R9, R10 = (
     x86_64.BY_NAME[n].index for n in ("rax", "rdx", "rsi", "rdi", "r8", "r9", "r10")
@@ -235,6 +235,14 @@ class Tracer:
         self._stopped(tid, status, resume)
         return True
 
+    def poll(self) -> None:
+        """Deals with a stop if there is one."""
+        tid, status = os.waitpid(-1, _WALL | os.WNOHANG)
+        if tid:
+            self._stopped(tid, status, True)
+        else:
+            time.sleep(0.0001)
+
     def run(self, until: Callable[[], bool] | None = None, timeout: float = 60.0) -> None:
         """Lets everything run to the end, or until the predicate holds after a stop."""
         deadline = time.monotonic() + timeout
@@ -255,8 +263,19 @@ class Tracer:
                     _ptrace(_INTERRUPT, tid)
                 except ProcessLookupError:
                     pass
-        while any(t.running for p in self.processes.values() for t in p.tasks.values()):
-            self.step_event(resume=False)
+        while True:
+            while any(t.running for p in self.processes.values() for t in p.tasks.values()):
+                self.step_event(resume=False)
+            late = [
+                (process, tid)
+                for process in self.processes.values()
+                for tid, task in process.tasks.items()
+                if not task.deliver and trap_pending(tid)
+            ]
+            if not late:
+                return
+            for process, tid in late:
+                self._cont(process, tid)
 
     def resume(self) -> None:
         for process in self.processes.values():
@@ -313,6 +332,8 @@ class Tracer:
             pass
         else:
             task.deliver = self._signal(process, tid, sig)
+            if task.deliver and process.evaluator is not None:
+                process.evaluator.before_signal(tid)
         if resume and not self.holding:
             self._cont(process, tid)
 
@@ -375,8 +396,8 @@ class Tracer:
         return 0
 
 
-def symbols(path: str) -> dict[str, tuple[int, int]]:
-    """(value, size) of a file's functions, from its symbol tables."""
+def symbols(path: str, *kinds: str) -> dict[str, tuple[int, int]]:
+    """(value, size) of a file's functions, or of what else is asked for."""
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
@@ -385,7 +406,7 @@ def symbols(path: str) -> dict[str, tuple[int, int]]:
         for section in ELFFile(f).iter_sections():
             if isinstance(section, SymbolTableSection):
                 for symbol in section.iter_symbols():
-                    if symbol["st_info"]["type"] in ("STT_FUNC", "STT_GNU_IFUNC"):
+                    if symbol["st_info"]["type"] in (kinds or ("STT_FUNC", "STT_GNU_IFUNC")):
                         size = symbol["st_size"]
                         if symbol["st_value"] and size:
                             found[symbol.name] = (symbol["st_value"], size)

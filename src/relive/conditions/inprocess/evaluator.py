@@ -244,6 +244,23 @@ class InProcess:
         before[_RIP] = patch.address
         return Hit(site, outcome, before)
 
+    def before_signal(self, tid: int) -> None:
+        """To be called when a signal is about to be delivered to a task.
+
+        A task that holds a place in the ring finishes its record first: a handler that passes
+        a site would wait for ever for room behind it.
+        """
+        registers = self.target.get_registers(tid)
+        found = self.patcher.body_at(registers[_RIP])
+        if found is None:
+            return
+        patch, stub, offset = found
+        assert isinstance(stub, Stub), "bodies of this evaluator are stubs"
+        after = stub.settle(offset, registers, self.target)
+        if after is not None:
+            after[_RIP] = patch.resume if patch.active else patch.address
+            self.target.set_registers(tid, after)
+
     def _decide(self, tid: int, patch: Patch) -> Hit | None:
         """A hit of a site that lost its jump to a neighbour: decided here, as the stub would."""
         site = self.sites[patch.address]

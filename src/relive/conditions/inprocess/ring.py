@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 from relive.arch.x86_64 import PAGE_SIZE
 from relive.conditions.inprocess.shared import RingAddresses, SharedMemory
-from relive.conditions.inprocess.stub import RECORD_HEADER, VOID
+from relive.conditions.inprocess.stub import RECORD_HEADER
 from relive.tracee.patching import Arenas, Target
 
 _HEAD: Final = 0
@@ -103,9 +103,6 @@ class Ring:
                 if words[first + at] != 8 * position + 1:
                     return
                 site = words[first + ((at + 1) & mask)]
-                if site & VOID:
-                    position += (site ^ VOID) // 8
-                    continue
                 length = sizes[site]
                 end = at + length
                 if end <= size:

@@ -11,6 +11,7 @@ not touched by anything here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -36,6 +37,7 @@ MAX_FRAME: Final = 1024
 """Bytes of frame that a stub may take from the program's stack."""
 
 _RSP: Final = x86_64.BY_NAME["rsp"].index
+_FS_BASE: Final = x86_64.BY_NAME["fs_base"].index
 _RAX: Final = x86_64.BY_NAME["rax"].index
 _STATUS: Final = 0x8D5
 """CF PF AF ZF SF OF."""
@@ -45,8 +47,6 @@ _ZF: Final = 0x40
 _WORD: Final = (1 << 64) - 1
 RECORD_HEADER: Final = 4
 """Words of a record before its values: position + 1 (written last), site, thread, hit."""
-VOID: Final = 1 << 63
-"""In a record's second word: skip it; the other bits are its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,11 @@ class Stub:
     points: dict[int, Point]
     locks: tuple[int, ...]
     """Offsets of bytes that are a lock prefix, if several tasks may run the stub at once."""
-    record_size: int = 0
+    site_id: int = 0
     ring: RingAddresses | None = None
+    sources: Sequence[asm.Operand] = ()
+    """Where what goes into a record is, once its place is reserved: hit number, values."""
+    bases: bool = True
     locked: bool = False
 
     def assemble(self, at: int) -> tuple[bytes, int]:
@@ -144,6 +147,10 @@ class Stub:
     def rewind(self, offset: int, registers: Registers, target: Target) -> tuple[list[int], bool]:
         state = self._state(offset)
         out = self._before(state, offset, registers, target)
+        if state.reserved >= 0 and (not state.if_zero or registers[EFLAGS] & _ZF):
+            # Others wait for this record: it can't be taken back.
+            self._complete(registers[INDEX[state.reserved]], registers, out, target)
+            return out, True
         if state.done:
             return out, True
         if state.counted:
@@ -152,9 +159,17 @@ class Stub:
             self.counters.candidates -= 1
         if state.undecided:
             self.counters.undecided -= 1
-        if state.reserved >= 0 and (not state.if_zero or registers[EFLAGS] & _ZF):
-            self._void(registers[INDEX[state.reserved]], target)
         return out, False
+
+    def settle(self, offset: int, registers: Registers, target: Target) -> list[int] | None:
+        """For a task that must not stay here long: the registers after the body, if the hit is
+        as good as decided; None if it can stay.  Other tasks may run meanwhile."""
+        state = self._state(offset)
+        if state.done or (state.reserved >= 0 and (not state.if_zero or registers[EFLAGS] & _ZF)):
+            out, done = self.rewind(offset, registers, target)
+            assert done
+            return out
+        return None
 
     def counted(self, offset: int) -> bool:
         """Whether a task that is here has counted its hit."""
@@ -195,10 +210,23 @@ class Stub:
         out[_RSP] = rsp & _WORD
         return out
 
-    def _void(self, position: int, target: Target) -> None:
+    def _complete(
+        self, position: int, registers: Registers, before: Registers, target: Target
+    ) -> None:
+        """Writes the record for which a task has reserved the place."""
         assert self.ring is not None
+        words = [self.site_id, before[_FS_BASE] if self.bases else 0]
+        for source in self.sources:
+            if isinstance(source, int):
+                words.append(registers[INDEX[source]])
+            elif isinstance(source, Mem):
+                words.append(_word(target, registers[_RSP] + source.disp))
+            else:
+                assert isinstance(source.target, Label)
+                at = source.target.at
+                words.append(int.from_bytes(self.code.code[at : at + 8], "little"))
         at = self.ring.records + (position & (self.ring.size - 1))
-        target.write(at + 8, (VOID | self.record_size).to_bytes(8, "little"))
+        target.write(at + 8, struct.pack(f"<{len(words)}Q", *words))
         target.write(at, (position + 1).to_bytes(8, "little"))
 
 
@@ -289,6 +317,7 @@ class _Builder:
         self.states: list[tuple[int, _State]] = []
         self.points: dict[int, Point] = {}
         self.locks: list[int] = []
+        self.sources: Sequence[asm.Operand] = ()
         self.reject, self.end = Label(), Label()
 
     def next_frame(self, red_zone: int, slots: int) -> Frame:
@@ -362,8 +391,10 @@ class _Builder:
             frozenset(low.loads),
             self.points,
             tuple(self.locks),
-            self.record_size,
+            self.site_id,
             self.ring,
+            self.sources,
+            self.bases,
         )
 
     def _counter(self, which: int) -> Rip:
@@ -498,7 +529,8 @@ class _Builder:
             out.store(Mem(to, 16), HELPER)
         else:
             out.store_imm(Mem(to, 16), 0)
-        for at, source in enumerate([self.frame.slot(self.frame.hits), *values], 3):
+        self.sources = [self.frame.slot(self.frame.hits), *values]
+        for at, source in enumerate(self.sources, 3):
             if not isinstance(source, int):
                 out.mov(HELPER, source)
                 source = HELPER

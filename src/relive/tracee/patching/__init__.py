@@ -10,7 +10,7 @@ from relive.tracee.patching.patcher import (
     Request,
     Trap,
 )
-from relive.tracee.patching.target import Registers, Target
+from relive.tracee.patching.target import Registers, Target, trap_pending
 from relive.tracee.patching.templates import Form
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "Request",
     "Target",
     "Trap",
+    "trap_pending",
 ]

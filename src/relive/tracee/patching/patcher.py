@@ -201,6 +201,13 @@ class Patcher:
         placed = self._find(rip)
         return placed.patch if placed else None
 
+    def body_at(self, rip: int) -> tuple[Patch, Body, int] | None:
+        """The body that an address is in, its patch, and the offset."""
+        placed = self._find(rip)
+        if placed is None or placed.body is None or rip - placed.start >= placed.body_size:
+            return None
+        return placed.patch, placed.body, rip - placed.start
+
     def present(self, registers: Registers) -> list[int]:
         """The registers that the task would have without patches: to show, not to set."""
         out = list(registers)

@@ -7,7 +7,7 @@ the process implements `Target`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from relive.tracee.maps import Mapping
 
@@ -19,7 +19,10 @@ class Target(Protocol):
     """One address space and the tasks that run in it.
 
     Patching takes place while **every** task of the address space is in a ptrace stop:
-    threads, and also a vfork child that still shares the memory.
+    threads, and also a vfork child that still shares the memory.  A task that has executed
+    an int3, or faulted, may report an interruption (PTRACE_EVENT_STOP) first, its signal still
+    to come: `trap_pending` tells.  It counts as stopped only when it has reported the signal,
+    and that went through `Patcher.resolve`.
     """
 
     @property
@@ -57,3 +60,19 @@ class Target(Protocol):
         A replay says no where the recording will map something later.  A live process says
         yes.
         """
+
+
+_SYNCHRONOUS: Final = sum(1 << signo - 1 for signo in (4, 5, 7, 8, 11))  # ILL TRAP BUS FPE SEGV
+
+
+def trap_pending(tid: int) -> bool:
+    """Whether a stopped task has a signal pending that its own instruction raised: when it is
+    resumed, it reports that before it executes anything.  Raises OSError when it is gone.
+
+    The kernel takes an interruption before pending signals (get_signal, kernel/signal.c).
+    """
+    with open(f"/proc/{tid}/status", "rb") as f:
+        for line in f:
+            if line.startswith(b"SigPnd:"):
+                return bool(int(line[7:], 16) & _SYNCHRONOUS)
+    return False
