@@ -560,7 +560,7 @@ int live_attach(struct live *l, pid_t pid, struct space **ret)
 
     rc = space_create(l, pid, &s);
     if (rc)
-        return rc;
+        return rc == -ENOENT ? -ESRCH : rc;
     /* Threads made by one that we have come to us by themselves; those made by one
      * we did not have yet are in the list the next time. */
     do {

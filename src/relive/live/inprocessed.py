@@ -36,13 +36,11 @@ class InProcessed:
         if self._last is not None:
             return self._last
         site = self.site
-        return Counts(
-            site.hits,
-            site.candidates + self.decided_candidates,
-            site.rejected + self.decided_rejected,
-            site.undecided - self.decided_rejected - self.decided_candidates,
-            site.lost,
-        )
+        # In this order, each once: threads may be counting meanwhile.
+        undecided = site.undecided - self.decided_rejected - self.decided_candidates
+        candidates = site.candidates + self.decided_candidates
+        hits = max(site.hits, candidates + undecided)
+        return Counts(hits, candidates, hits - candidates - undecided, undecided, site.lost)
 
     def disarm(self) -> None:
         if self._last is None:

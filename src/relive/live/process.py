@@ -28,6 +28,7 @@ class Process:
 
     pid: process id.  space: what the C core calls it.  started: whether relive started it.
     armed: sites in it.  many_threads: there has been more than one thread.
+    early: it has been executed just now, its libraries are not loaded yet.
     """
 
     def __init__(self, core: _core.Live, space: int, pid: int, *, started: bool = False) -> None:
@@ -39,6 +40,7 @@ class Process:
         self.unwinder = Unwinder(self.symbols)
         self.armed: list[Armed] = []
         self.many_threads = False
+        self.early = False
         self.target = LiveTarget(self)
         self._patcher: Patcher | None = None
         self._inprocess: InProcess | None = None

@@ -28,6 +28,7 @@ from relive.live.site import Armed, Dropping, Mechanism, Site, Wanted
 from relive.live.slots import NO_SLOT
 from relive.symbols.errors import NotFound, NotYet, SymbolError
 from relive.symbols.place import parse as parse_place
+from relive.symbols.process import AT_BASE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -139,6 +140,7 @@ class Session:
         if address:
             self._watch(process, address, self._libraries)
         if fresh and (entry := loader.entry(process)):
+            process.early = bool(process.symbols.auxiliary(AT_BASE))
             self._watch(process, entry, self._began)
         for site in self.sites.values():
             self._place(site, process)
@@ -156,10 +158,12 @@ class Session:
     def _libraries(self, process: Process) -> None:
         """The dynamic linker says that libraries came or went."""
         if loader.consistent(process):
+            process.early = False
             self._look_again(process)
 
     def _began(self, process: Process) -> None:
         """The program's first instruction: the dynamic linker's work is done."""
+        process.early = False
         self._look_again(process, force=True)
         for number, (owner, then) in list(self._internal.items()):
             if owner is process and then == self._began:
@@ -310,7 +314,7 @@ class Session:
         condition = parse(request.when, process.names) if request.when else ir.TRUE
         collect = tuple(parse(value, process.names) for value in request.action.collect)
         result: list[Wanted] = []
-        for location in process.symbols.resolve(request.place):
+        for location in process.symbols.resolve(request.place, early=process.early):
             if any(one.address == location.address for one in result):
                 continue
             if any(

@@ -246,8 +246,11 @@ class ProcessSymbols:
 
     # -- names to addresses
 
-    def resolve(self, place: Place | str) -> list[Location]:
+    def resolve(self, place: Place | str, *, early: bool = False) -> list[Location]:
         """All addresses that a place stands for, at least one.
+
+        early: the libraries are not there yet, so the dynamic linker's own functions must not
+        be taken for theirs: a symbol without a module is looked for in the program only.
 
         A symbol without a module is looked up as the dynamic linker does: the program first, then
         the libraries in their order; the first that has it, exported or not, counts.  Several
@@ -266,7 +269,7 @@ class ProcessSymbols:
             case AtLine(file, line):
                 return self._lines(file, line)
             case AtSymbol():
-                return self._symbols(place)
+                return self._symbols(place, early)
 
     def _modules_called(self, name: str) -> list[Module]:
         found = [module for module in self.modules if module.matches(name)]
@@ -297,8 +300,10 @@ class ProcessSymbols:
             "compile with -g or install the debug package",
         )
 
-    def _symbols(self, place: AtSymbol) -> list[Location]:
+    def _symbols(self, place: AtSymbol, early: bool) -> list[Location]:
         modules = self._modules_called(place.module) if place.module else self.modules
+        if early and not place.module:
+            modules = [module for module in modules if module.main]
         for local in (False, True):
             for module in modules:
                 found = [

@@ -1,4 +1,5 @@
-/* THREADS threads run over `site` N times each, `outer` as often through a pointer. */
+/* THREADS threads run over `site` N times each, `outer` as often through a pointer. `probed` is an
+ * instruction in site that every evaluator can have; rdi and rsi are still the arguments. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,9 @@ long total;
 
 __attribute__((noinline)) long site(long thread, long number)
 {
-    __asm__ volatile("" ::: "memory");
+    __asm__ volatile(".globl probed\n .type probed, @function\n probed: nop" ::"r"(thread),
+                     "r"(number)
+                     : "memory");
     return thread + number;
 }
 
