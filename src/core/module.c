@@ -73,6 +73,8 @@ static int module_exec(PyObject *module)
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
             return -1;
+    if (PyModule_AddFunctions(module, ring_methods) < 0)
+        return -1;
     if (module_add_type(module, &recorder_spec, "Recorder") < 0)
         return -1;
     if (module_add_type(module, &replayer_spec, "Replayer") < 0)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from _typeshed import ReadableBuffer
+
 AGENT_TEXT: int
 AGENT_DATA: int
 AGENT_SIZE: int
@@ -81,6 +83,9 @@ def poke(tid: int, address: int, word: int, /) -> None:
 def digest64(data: bytes, seed: int = 0, /) -> int:
     """The 64-bit digest of the recording format (relive.trace.digest is its twin)."""
 
+def ring_take(
+    memory: ReadableBuffer, offset: int, size: int, position: int, sizes: ReadableBuffer, limit: int, /
+) -> tuple[bytes, int]: ...
 def digest_memory(fd: int, start: int, length: int, seed: int = 0, /) -> int:
     """The digest of a /proc/PID/mem range, in chained pieces of 1 MiB."""
 
@@ -179,6 +184,7 @@ class Replayer:
     def sample_word(self, address: int, /) -> int | None: ...
     def hw_break(self, serial: int, address: int, /) -> None: ...
     def compare_sample(self, serial: int, max: int, /) -> tuple[int, list[tuple[int, int]]]: ...
+    def compare_xstate(self, serial: int, max: int, /) -> list[tuple[int, int, int]]: ...
     def stop_at(self, event: int, /) -> None: ...
 
 LIVE_HIT: int

@@ -296,11 +296,11 @@ class InProcess:
                 return None
         return Hit(site, outcome, registers)
 
-    def records(self, limit: int | None = None) -> list[tuple[Site, Record]]:
+    def records(self) -> list[tuple[Site, Record]]:
         """What was collected since, in order of each ring."""
         found, self._aside = self._aside, []
         for ring in self.rings:
-            found += [(self.by_number[r.site], r) for r in ring.read(limit)]
+            found += [(self.by_number[r.site], r) for r in ring.read()]
         return found
 
     def close(self) -> bool:

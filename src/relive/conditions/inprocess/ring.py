@@ -20,10 +20,11 @@ x86 makes stores visible in their order: who reads P + 1 reads the whole record.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from relive import _core
 from relive.arch.x86_64 import PAGE_SIZE
 from relive.conditions.inprocess.shared import RingAddresses, SharedMemory
 from relive.conditions.inprocess.stub import RECORD_HEADER
@@ -31,7 +32,6 @@ from relive.tracee.patching import Arenas, Target
 
 _HEAD: Final = 0
 _TAIL: Final = 64
-_WORD: Final = struct.Struct("<Q")
 DEFAULT_SIZE: Final = 1 << 20
 """Bytes of records."""
 
@@ -59,10 +59,13 @@ class Ring:
         at = self._shared.address
         self.addresses = RingAddresses(at + _HEAD, at + _TAIL, at + PAGE_SIZE, size)
         self._words = memoryview(self._shared.memory).cast("Q")
-        self._sizes: dict[int, int] = {}
+        self._sizes = array("I")
 
     def expect(self, site_id: int, values: int) -> None:
-        """Records of this site will have so many values."""
+        """Records of this site will have so many values.  Ids are small numbers."""
+        missing = site_id + 1 - len(self._sizes)
+        if missing > 0:
+            self._sizes.extend([0] * missing)
         self._sizes[site_id] = RECORD_HEADER + values
 
     @property
@@ -70,55 +73,30 @@ class Ring:
         """Bytes reserved and not yet read."""
         return int(self._words[_HEAD // 8] - self._words[_TAIL // 8])
 
-    def read(self, limit: int | None = None) -> Iterator[Record]:
-        """All records that are complete, oldest first, each freed when the next is asked for.
+    def take(self, limit: int = 1 << 22) -> bytes:
+        """The records that are complete, oldest first, as they stand (see above), of about
+        `limit` bytes; their room is free then.
 
         Ends before a record that a task has reserved and not yet finished.
         """
-        make = Record
-        for site, words in self._pieces(limit):
-            yield make(site, words[2], words[3], tuple(words[RECORD_HEADER:]))
+        position = self._words[_TAIL // 8]
+        records, position = _core.ring_take(
+            self._shared.memory, PAGE_SIZE, self.addresses.size, position, self._sizes, limit
+        )
+        self._words[_TAIL // 8] = position
+        return records
 
-    def drain(self, take: Callable[[int, list[int]], None], limit: int | None = None) -> int:
-        """Calls take(site id, all words of the record) for each; how many.  Faster than
-        `read`."""
-        count = 0
-        for site, words in self._pieces(limit):
-            take(site, words)
-            count += 1
-        return count
-
-    def _pieces(self, limit: int | None) -> Iterator[tuple[int, list[int]]]:
-        words = self._words
-        size = self.addresses.size // 8
-        first = PAGE_SIZE // 8
-        mask = size - 1
-        position = words[_TAIL // 8] // 8
-        sizes = self._sizes
-        given = 0
-        unfreed = 0
-        try:
-            while limit is None or given < limit:
-                at = position & mask
-                if words[first + at] != 8 * position + 1:
-                    return
-                site = words[first + ((at + 1) & mask)]
-                length = sizes[site]
-                end = at + length
-                if end <= size:
-                    record = words[first + at : first + end].tolist()
-                else:
-                    record = words[first + at : first + size].tolist()
-                    record += words[first : first + end - size].tolist()
-                position += length
-                given += 1
-                unfreed += length
-                yield site, record
-                if unfreed > size >> 3:
-                    words[_TAIL // 8] = 8 * position
-                    unfreed = 0
-        finally:
-            words[_TAIL // 8] = 8 * position
+    def read(self) -> Iterator[Record]:
+        """All records that are complete now, oldest first."""
+        while records := self.take():
+            words = memoryview(records).cast("Q")
+            at, end = 0, len(words)
+            while at < end:
+                site = words[at + 1]
+                after = at + self._sizes[site]
+                thread, hit, *values = words[at + 2 : after].tolist()
+                yield Record(site, thread, hit, tuple(values))
+                at = after
 
     def close(self) -> None:
         """Unmaps it from the target: no stub uses it any more."""

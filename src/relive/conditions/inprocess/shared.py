@@ -102,7 +102,9 @@ class SharedMemory:
                 parts.append((self.address + size, twice_from, size - twice_from))
             for at, offset, length in parts:
                 _check(
-                    target.syscall(_SYS_MMAP, at, length, prot, MAP_SHARED | _FIXED, fd, offset),
+                    target.syscall(
+                        _SYS_MMAP, at, length, prot, MAP_SHARED | _FIXED | _POPULATE, fd, offset
+                    ),
                     "mmap",
                 )
         finally:
@@ -115,6 +117,7 @@ class SharedMemory:
 
 _SYS_MMAP: Final = 9
 _FIXED: Final = 0x10
+_POPULATE: Final = 0x8000
 _PRIVATE_ANONYMOUS: Final = 0x22
 
 
