@@ -1,0 +1,165 @@
+"""Hits rejected, counted and collected inside the process: nanoseconds each, over the same loop
+without a site.
+
+Goals: a rejected hit at most 3 ns with one register compared and 8 ns with a memory word; a hit
+collected with two values at most 25 ns.  Processor time; medians of rounds that alternate with
+native ones; supervisor and program pinned to one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from relive.conditions import ir
+from relive.conditions.inprocess.evaluator import Action, Arm, InProcess, Site
+from relive.conditions.inprocess.stub import RECORD_HEADER, Collect, Count, Stop
+from tests.patching.traced import Process, Tracer, base_of, symbols
+
+NEVER = ir.const(-5)
+OTHERS = ("r15", "r14", "r13", "r12", "rbp", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi")
+GOALS = {"1 register": 3.0, "1 memory word": 8.0, "collect 2 values": 25.0}
+
+
+class Loop:
+    """The program, stopped between its rounds."""
+
+    def __init__(self, program: Path) -> None:
+        self._pipe, writer = os.pipe()
+        self.tracer = Tracer([str(program)], stdout=writer)
+        os.close(writer)
+        self.process = self.tracer.main
+        self.evaluator = InProcess(self.process, self.process.patcher)
+        self.process.evaluator = self.evaluator
+        self._ended = False
+        resolve = self.tracer._signal
+
+        def signalled(process: Process, tid: int, sig: int) -> int:
+            if resolve(process, tid, sig) == signal.SIGTRAP:
+                self._ended = self.tracer.holding = True
+            return 0
+
+        self.tracer._signal = signalled  # type: ignore[method-assign]
+        self.round()
+        base = base_of(self.process, program.name)
+        names = symbols(str(program))
+        start, size = names["hot"]
+        self.function = (base + start, base + start + size)
+        self.site = base + names["site"][0]
+        data = symbols(str(program), "STT_OBJECT")
+        self.words = base + data["words"][0]
+        self._iterations = base + data["iterations"][0]
+
+    def set_iterations(self, count: int) -> None:
+        self.iterations = count
+        self.process.write(self._iterations, count.to_bytes(8, "little"))
+
+    def round(self) -> float:
+        """Nanoseconds an iteration."""
+        self._ended = False
+        self.tracer.run(lambda: self._ended)
+        return float(os.read(self._pipe, 64))
+
+    def take(self) -> bytes:
+        """All records."""
+        return b"".join(iter(self.evaluator.rings[0].take, b""))
+
+    def measure(self, condition: ir.Expr, action: Action, rounds: int, several: bool) -> float:
+        """Nanoseconds a hit costs."""
+        # All records of a round fit into the ring.
+        self.set_iterations(20_000 if isinstance(action, Collect) else 3_000_000)
+        extra = []
+        for _ in range(rounds):
+            native = self.round()
+            site = self.evaluator.arm([Arm(self.site, condition, action, self.function)])[self.site]
+            assert isinstance(site, Site), site
+            self.evaluator.several_tasks(several)
+            extra.append(self.round() - native)
+            assert site.hits == self.iterations, site.hits
+            if isinstance(action, Collect):
+                assert len(self.take()) == self.iterations * 8 * (
+                    RECORD_HEADER + len(action.values)
+                )
+            else:
+                assert site.candidates == (self.iterations if condition == ir.TRUE else 0)
+            self.evaluator.several_tasks(False)
+            self.evaluator.disarm([self.site])
+        return statistics.median(extra)
+
+
+def cases(loop: Loop) -> dict[str, tuple[ir.Expr, Action]]:
+    """Conditions false at every hit, whose last term alone says so; and actions."""
+    last = ir.Binary("eq", ir.reg("rbx"), NEVER)
+
+    def live(name: str) -> ir.Expr:
+        # True of what the register is in the loop (it calls nothing).
+        return ir.Binary("ne", ir.reg(name), ir.const(0x1234_5678_9ABC_DEF0))
+
+    def word(number: int, value: int) -> ir.Expr:
+        return ir.Binary("eq", ir.Load(ir.Const(loop.words + 8 * number), 8), ir.Const(value))
+
+    through = ir.Binary("eq", ir.Load(ir.reg("rsi"), 8), NEVER)
+    two = Collect((ir.reg("rbx"), ir.reg("rsi")))
+    loads = Collect((ir.reg("rbx"), ir.Load(ir.reg("rsi"), 8)))
+    return {
+        "count only": (ir.TRUE, Count(0)),
+        "1 register": (last, Stop()),
+        "1 register, 64-bit constant": (
+            ir.Binary("eq", ir.reg("rbx"), ir.const(0x1234_5678_9ABC_DEF0)),
+            Stop(),
+        ),
+        "16 registers": (ir.all_of([*map(live, OTHERS), live("rsp"), live("rdi"), last]), Stop()),
+        "1 memory word": (through, Stop()),
+        "1 memory word, fixed address": (word(7, 1), Stop()),
+        "8 memory words": (ir.all_of([*(word(i, 0) for i in range(7)), word(7, 1)]), Stop()),
+        "hits": (ir.Binary("eq", ir.Hits(), ir.const(1 << 40)), Stop()),
+        "collect 2 values": (ir.TRUE, two),
+        "collect a register and a word": (ir.TRUE, loads),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "site_loop"
+        source = Path(__file__).parent / "programs" / "site_loop.c"
+        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+        loop = Loop(program)
+        with loop.tracer:
+            loop.set_iterations(3_000_000)
+            native = statistics.median(loop.round() for _ in range(options.rounds))
+            print(f"native loop: {native:.2f} ns an iteration; in-process sites add, a hit:")
+            print(f"{'':32} {'1 task':>10} {'several':>10}   goal")
+            for name, (condition, action) in cases(loop).items():
+                one = loop.measure(condition, action, options.rounds, False)
+                more = loop.measure(condition, action, options.rounds, True)
+                goal = GOALS.get(name)
+                said = "" if goal is None else f"   {goal:g} {'ok' if one <= goal else 'MISSED'}"
+                print(f"{name:32} {one:7.2f} ns {more:7.2f} ns{said}")
+            ring = loop.evaluator.rings[0]
+            loop.set_iterations(20_000)
+            arm = Arm(loop.site, ir.TRUE, Collect((ir.reg("rbx"),)), loop.function)
+            loop.evaluator.arm([arm])
+            loop.round()
+            began = time.process_time()
+            taken = len(loop.take()) / 40
+            took = time.process_time() - began
+            print(f"taking a record out of the ring: {took / taken * 1e9:.0f} ns", end="")
+            loop.round()
+            began = time.process_time()
+            read = sum(1 for _ in ring.read())
+            took = time.process_time() - began
+            print(f"; as a Python object: {took / read * 1e9:.0f} ns")
+
+
+if __name__ == "__main__":
+    main()
