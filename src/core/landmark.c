@@ -1,5 +1,6 @@
 #include "landmark.h"
 
+#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,15 +14,16 @@
 
 #define XSAVE_HEADER 512
 #define XSAVE_SW_RESERVED 464
+#define XSAVE_LAST_OPCODE 6
+#define XSAVE_MXCSR 24
 #define XSAVE_MXCSR_MASK 28
 #define XSAVE_MAX 16384
 #define RED_ZONE 128
 #define MAX_RANGES 4096
 
-int xstate_digest(int tid, uint64_t *ret)
+static int xstate_values(int tid, uint8_t area[XSAVE_MAX], size_t *ret_len)
 {
-    uint8_t area[XSAVE_MAX];
-    struct iovec iov = {area, sizeof area};
+    struct iovec iov = {area, XSAVE_MAX};
 
     if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
         return -errno;
@@ -30,8 +32,91 @@ int xstate_digest(int tid, uint64_t *ret)
     /* The kernel fills in the initial values of components that are not in use
      * (copy_xstate_to_uabi_buf); which ones those are is not the program's doing. */
     memset(area + XSAVE_MXCSR_MASK, 0, 4);
+    /* Where the last x87 instruction was: in a stub, when it was displaced by a patch. */
+    memset(area + XSAVE_LAST_OPCODE, 0, XSAVE_MXCSR - XSAVE_LAST_OPCODE);
     memset(area + XSAVE_SW_RESERVED, 0, XSAVE_HEADER + 64 - XSAVE_SW_RESERVED);
-    *ret = digest64(area, iov.iov_len, 0);
+    *ret_len = iov.iov_len;
+    return 0;
+}
+
+int xstate_digest(int tid, uint64_t *ret)
+{
+    uint8_t area[XSAVE_MAX];
+    size_t len;
+    int rc = xstate_values(tid, area, &len);
+
+    *ret = rc ? 0 : digest64(area, len, 0);
+    return rc;
+}
+
+/* Components 0 and 1 (x87, SSE) lie in the legacy region, 2 to 7 where CPUID leaf 0xD says (Intel
+ * SDM vol. 1, 13.2 and 13.4): AVX, MPX (two), AVX-512 masks, upper halves, registers 16 to 31. */
+#define LEGACY_REGISTERS 32
+#define LAST_TOLD 7
+
+static bool component_of(size_t at, unsigned *ret_component, unsigned *ret_offset)
+{
+    if (at < 416) {
+        *ret_component = at < 160 ? 0 : 1;
+        *ret_offset = (unsigned)(at < 160 ? at : at - 160);
+        return true;
+    }
+    for (unsigned i = 2; i <= LAST_TOLD; i++) {
+        unsigned size, start, c, d;
+
+        if (!__get_cpuid_count(0xd, i, &size, &start, &c, &d) || at < start || at >= start + size)
+            continue;
+        *ret_component = i;
+        *ret_offset = (unsigned)(at - start);
+        return true;
+    }
+    return false;
+}
+
+static bool find_values(const uint8_t *sample, size_t len, const uint8_t **ret, size_t *ret_len)
+{
+    size_t at = 0;
+
+    while (at + 12 <= len) {
+        uint64_t addr;
+        uint32_t n;
+
+        memcpy(&addr, sample + at, 8);
+        memcpy(&n, sample + at + 8, 4);
+        at += 12;
+        if (n > len - at)
+            return false;
+        if (addr == LANDMARK_XVALUES) {
+            *ret = sample + at;
+            *ret_len = n;
+            return true;
+        }
+        at += n;
+    }
+    return false;
+}
+
+int xstate_compare(int tid, const uint8_t *sample, size_t len, unsigned max,
+                   struct xstate_word *ret_words, unsigned *ret_n)
+{
+    uint8_t now[XSAVE_MAX];
+    const uint8_t *was;
+    size_t now_len, was_len;
+    int rc;
+
+    *ret_n = 0;
+    if (!find_values(sample, len, &was, &was_len))
+        return 0;
+    if ((rc = xstate_values(tid, now, &now_len)))
+        return rc;
+    for (size_t at = LEGACY_REGISTERS; at + 8 <= was_len && at + 8 <= now_len && *ret_n < max; at += 8) {
+        struct xstate_word *w = &ret_words[*ret_n];
+
+        if (!memcmp(was + at, now + at, 8) || !component_of(at, &w->component, &w->offset))
+            continue;
+        memcpy(&w->value, was + at, 8);
+        (*ret_n)++;
+    }
     return 0;
 }
 
@@ -296,11 +381,16 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
     static const enum reg pointers[] = {R_RAX, R_RBX, R_RCX, R_RDX, R_RSI, R_RDI, R_RBP, R_R8,
                                         R_R9,  R_R10, R_R11, R_R12, R_R13, R_R14, R_R15};
     struct sampler s = {.m = m, .out = ret};
-    uint64_t digest, sp = regs->r[R_RSP];
+    uint64_t sp = regs->r[R_RSP];
+    uint8_t area[XSAVE_MAX];
+    size_t len;
     int rc;
 
-    if ((rc = xstate_digest(tid, &digest)) || (rc = put_word(ret, LANDMARK_XSTATE, digest)) ||
-        (rc = put_word(ret, LANDMARK_CPU, thread_cpu_ns(tid))))
+    if ((rc = xstate_values(tid, area, &len)) ||
+        (rc = put_word(ret, LANDMARK_XSTATE, digest64(area, len, 0))) ||
+        (rc = put_word(ret, LANDMARK_CPU, thread_cpu_ns(tid))) ||
+        (rc = buf_put_u64(ret, LANDMARK_XVALUES)) || (rc = buf_put_u32(ret, (uint32_t)len)) ||
+        (rc = buf_put(ret, area, len)))
         return rc;
     if ((rc = writable_ranges(tid, &s.ranges)))
         goto done;
@@ -369,7 +459,7 @@ int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t
         } else if (addr == LANDMARK_DIGESTS) {
             digests = sample + at;
             digests_len = n;
-        } else if (addr != LANDMARK_CPU) {
+        } else if (addr != LANDMARK_CPU && addr != LANDMARK_XVALUES) {
             if (n > sizeof now)
                 return -EBADMSG;
             if (mem_read(m, addr, now, n)) {

@@ -16,6 +16,7 @@
 #define LANDMARK_XSTATE 0
 #define LANDMARK_CPU 1
 #define LANDMARK_DIGESTS 2
+#define LANDMARK_XVALUES 3 /* the extended state, as PTRACE_GETREGSET gives it */
 
 /* Bounds: bytes of stack, bytes about a pointer's target, blocks in all. */
 #define SAMPLE_STACK 1024
@@ -41,6 +42,14 @@ struct sample_word {
 int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len, unsigned max,
                      struct sample_word *ret_words, unsigned *ret_n, int *ret_same,
                      int *ret_xstate);
+
+/* Words of the extended state that differ from the sample's: where they lie in their component. */
+struct xstate_word {
+    unsigned component, offset;
+    uint64_t value; /* recorded */
+};
+int xstate_compare(int tid, const uint8_t *sample, size_t len, unsigned max,
+                   struct xstate_word *ret_words, unsigned *ret_n);
 
 /* The processor time from a sample, 0 when it has none. */
 uint64_t landmark_cpu_ns(const uint8_t *sample, size_t len);

@@ -404,6 +404,36 @@ static PyObject *rp_hw_break(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* compare_xstate(serial, max) -> [(component, offset, recorded value), ...] of words that differ. */
+static PyObject *rp_compare_xstate(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+    struct xstate_word words[32];
+    unsigned serial, max, n = 0;
+    struct rtask *t;
+    PyObject *list;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "II", &serial, &max))
+        return NULL;
+    if (!(t = replayer_task(p, serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    if (max > sizeof words / sizeof *words)
+        max = sizeof words / sizeof *words;
+    if ((rc = xstate_compare(t->tid, p->event.out, p->event.out_len, max, words, &n)))
+        return raise_errno(-rc);
+    list = PyList_New(0);
+    for (unsigned i = 0; list && i < n; i++) {
+        PyObject *item = Py_BuildValue("IIK", words[i].component, words[i].offset,
+                                       (unsigned long long)words[i].value);
+
+        if (!item || PyList_Append(list, item))
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
 static PyMethodDef rp_methods[] = {
     {"spawn", rp_spawn, METH_VARARGS, "spawn(agent path, cpu) -> tid, stopped at its exec event"},
     {"feed", rp_feed, METH_VARARGS, "feed(chunk bytes, first event)"},
@@ -426,6 +456,8 @@ static PyMethodDef rp_methods[] = {
     {"sample_word", rp_sample_word, METH_VARARGS, "sample_word(address) -> recorded value or None"},
     {"hw_break", rp_hw_break, METH_VARARGS, "hw_break(serial, address)"},
     {"compare_sample", rp_compare_sample, METH_VARARGS, "compare_sample(serial, max) -> (same, words)"},
+    {"compare_xstate", rp_compare_xstate, METH_VARARGS,
+     "compare_xstate(serial, max) -> [(component, offset, recorded value)]"},
     {"stop_at", rp_stop_at, METH_VARARGS, "stop_at(event number)"},
     {NULL, NULL, 0, NULL},
 };

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,6 +44,7 @@ int recorder_tick_start(struct recorder *r)
 
     if (r->has_timer)
         return 0;
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* 50 us by default, for short sleeps */
     event._sigev_un._tid = (int)syscall(SYS_gettid);
     if (sigaction(tick_signal(), &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &r->timer))
         return -errno;
@@ -167,6 +169,7 @@ static int memory_digest(struct task *t, const struct regs *regs, uint64_t *ret)
  * interrupt (*ret_ran). 0; 1: it came to another stop, which waits in its status. */
 static int a_moment_more(struct task *t, bool *ret_ran)
 {
+    const struct timespec moment = {0, 20000}; /* the way back to user code takes some of it */
     uint64_t number;
     int rc, status;
 
@@ -174,6 +177,7 @@ static int a_moment_more(struct task *t, bool *ret_ran)
         return rc;
     if ((rc = task_resume(t->tid, PTRACE_SYSCALL, 0)))
         return rc;
+    nanosleep(&moment, NULL); /* a stop's SIGCHLD is ignored by default and does not end it */
     if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
         return -errno;
     if ((rc = wait_for(t->tid, 0, &status)) < 0)
@@ -289,7 +293,7 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
 
 /* Runs to the end of a repeated string instruction. At a signal-delivery-stop of
  * `signo` the signal is taken along. */
-static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
+static int run_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
 {
     siginfo_t info;
     int rc, status;
@@ -316,7 +320,7 @@ static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *
             return -errno;
         if (WSTOPSIG(status) == SIGTRAP && stop.si_code == 4 /* TRAP_HWBKPT */)
             break;
-        if (stop.si_code > 0 && WSTOPSIG(status) != SIGTRAP) {
+        if (stop.si_code > 0 && (WSTOPSIG(status) == SIGSEGV || WSTOPSIG(status) == SIGBUS)) {
             /* it faults in the middle: that is the event, and the signal comes after it */
             hw_break(t->tid, 3, 0);
             t->status = status;
@@ -337,6 +341,25 @@ static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *
     if (signo && ptrace(PTRACE_SETSIGINFO, t->tid, NULL, &info) < 0)
         return -errno;
     return 0;
+}
+
+/* Other signals wait meanwhile, in the kernel; those that the instruction may cause do not
+ * (force_sig_info_to_task in kernel/signal.c takes a blocked one's handler away). */
+static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
+{
+    const uint64_t caused = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGTRAP - 1);
+    uint64_t mask, most;
+    int rc;
+
+    if (ptrace(PTRACE_GETSIGMASK, t->tid, (void *)sizeof mask, &mask) < 0)
+        return -errno;
+    most = mask | ~caused;
+    if (ptrace(PTRACE_SETSIGMASK, t->tid, (void *)sizeof most, &most) < 0)
+        return -errno;
+    rc = run_repeated(t, len, signo, regs);
+    if (rc >= 0 && ptrace(PTRACE_SETSIGMASK, t->tid, (void *)sizeof mask, &mask) < 0)
+        return -errno;
+    return rc;
 }
 
 int log_landmark(struct recorder *r, struct task *t, int signo)

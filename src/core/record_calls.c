@@ -158,6 +158,28 @@ static bool raised_here(int tid, int signo)
     return ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code == SI_KERNEL;
 }
 
+/* Makes the oldest signal that is not blocked the first. A blocked one (a handler runs, with it in
+ * its mask) waits for a later call. */
+static int stash_choose(struct task *t, bool *ret_any)
+{
+    uint64_t mask;
+
+    *ret_any = false;
+    if (ptrace(PTRACE_GETSIGMASK, t->tid, (void *)sizeof mask, &mask) < 0)
+        return -errno;
+    for (unsigned i = 0; i < t->stash.count; i++) {
+        struct stashed_signal s = t->stash.items[i];
+
+        if (mask >> (s.signo - 1) & 1)
+            continue;
+        memmove(t->stash.items + 1, t->stash.items, i * sizeof s);
+        t->stash.items[0] = s;
+        *ret_any = true;
+        return 0;
+    }
+    return 0;
+}
+
 /* The oldest stashed signal is delivered just before the call the task has
  * reached: it is raised anew, and given its own siginfo at the stop. */
 static int deliver_stashed(struct task *t, struct reason_info *ret)
@@ -249,8 +271,14 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     buf_clear(&t->in);
     buf_clear(&t->out);
     buf_clear(&t->extra);
-    if (t->stash.count)
-        return deliver_stashed(t, ret);
+    if (t->stash.count) {
+        bool deliverable;
+
+        if ((rc = stash_choose(t, &deliverable)))
+            return rc;
+        if (deliverable)
+            return deliver_stashed(t, ret);
+    }
     nr = t->regs.r[R_ORIG_RAX];
     call_args(&t->regs, args);
     t->desc = NULL;

@@ -144,7 +144,7 @@ def as_extra(event: Event) -> str:
 
 
 def landmark(event: Event) -> str:
-    items = [item for item in event.out_items or () if item.address > 2]
+    items = [item for item in event.out_items or () if item.address > 3]
     words = sum([len(item.data) for item in items]) // 8
     why = f"for {signal_name(event.nr)}" if event.nr else "at the end of a time slice"
     ip = event.regs[16] if event.regs else 0

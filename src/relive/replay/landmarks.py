@@ -52,12 +52,17 @@ _WORDS: Final = _VALUES + 8 * 16
 _ZERO: Final = _WORDS + 16 * _N_WORDS
 # Hits looked at from outside, to learn which registers tell them apart.
 _PROBES: Final = 4
-_BLOCK: Final = 512
+# Tests of the extended state: what their stores write, the values expected.
+_STORED, _EXPECTED, _LEGACY = 512, 576, 1024
+_N_TESTS: Final = 4
+_TEST: Final = 32
+_BLOCK: Final = 2048
 _PAGE: Final = 4096
 _N_KEPT: Final = 256
 # Words that a site remembers from one landmark to the next.
 _N_TELLING: Final = 3
 _SYS_MUNMAP: Final = 11
+_PROT_WRITE: Final = 2
 _STACK_ROOM: Final = 64 << 20
 
 
@@ -114,6 +119,42 @@ def _rip(code: bytes, at: int, operand: int, *, after: int = 0) -> bytes:
     return code + struct.pack("<i", operand - (at + len(code) + 4 + after))
 
 
+class _Store(NamedTuple):
+    """An instruction that stores a register and changes nothing.
+
+    code: all of it but the displacement; to: where it stores; at: where the word lies in that.
+    """
+
+    code: bytes
+    to: int
+    at: int
+
+
+def _store(component: int, offset: int) -> _Store | None:
+    """For a word of the extended state (component as in CPUID leaf 0xD); None: no such store.
+
+    Encodings: Intel SDM vol. 2, FXSAVE64, MOVUPS, VMOVUPS, KMOVQ.
+    """
+    if component == 0:
+        return _Store(b"\x48\x0f\xae\x05", _LEGACY, offset)
+    sizes = {1: 16, 2: 16, 5: 8, 6: 32, 7: 64}
+    if component not in sizes:
+        return None
+    n, part = divmod(offset, sizes[component])
+    modrm = bytes((0x05 | (n & 7) << 3,))
+    if component == 1:
+        return _Store((b"\x44" if n > 7 else b"") + b"\x0f\x11" + modrm, _STORED, part)
+    if component == 2:
+        return _Store(bytes((0xC5, 0x7C if n > 7 else 0xFC, 0x11)) + modrm, _STORED, 16 + part)
+    if component == 5:
+        return _Store(b"\xc4\xe1\xf8\x91" + modrm, _STORED, part)
+    if component == 7:
+        n += 16
+    first = 0x61 | (~n >> 3 & 1) << 7 | (~n >> 4 & 1) << 4
+    code = bytes((0x62, first, 0x7C, 0x48, 0x11)) + modrm
+    return _Store(code, _STORED, part + (32 if component == 6 else 0))
+
+
 class _Body:
     """The stub's code.
 
@@ -127,6 +168,8 @@ class _Body:
         self.words_first = words_first
         self.candidate = 0  # offset of the trap of a candidate
         self.reject = 0  # offset where a rejected candidate goes on
+        self.tests = 0  # offset of the room for tests of the extended state
+        self.at = 0
 
     def assemble(self, at: int) -> tuple[bytes, int]:
         out = bytearray()
@@ -150,6 +193,8 @@ class _Body:
         rip(b"\x48\x89\x0d", _SAVED_RCX)
         out.extend(b"\x9f\x0f\x90\xc0")  # lahf; seto %al: kept in ax until the end
         rip(b"\x48\x83\x05", _HITS, b"\x01")  # addq $1,HITS
+        self.at, self.tests = at, len(out)
+        out.extend(self.no_tests(0))
         for n in range(self.words_first):
             compare_word(n)
         for name in self.order:
@@ -173,6 +218,27 @@ class _Body:
         rip(b"\x48\x8b\x05", _SAVED_RAX)
         rip(b"\x48\x8b\x0d", _SAVED_RCX)
         return bytes(out), 0
+
+    @staticmethod
+    def no_tests(first: int) -> bytes:
+        """The room for tests from `first` on, jumped over."""
+        room = _TEST * (_N_TESTS - first)
+        return (bytes((0xEB, room - 2)) if room else b"").ljust(room, b"\x90")
+
+    def set_test(self, target: Target, n: int, store: _Store, value: int) -> None:
+        """The nth test: a word of the extended state must have that value."""
+        at = start = self.at + self.tests + _TEST * n
+        code = b""
+        for instruction, operand in (
+            (store.code, store.to),
+            (b"\x48\x8b\x0d", store.to + store.at),  # mov WORD,%rcx
+            (b"\x48\x3b\x0d", _EXPECTED + 8 * n),  # cmp VALUE,%rcx
+        ):
+            code += _rip(instruction, start + len(code), self.data + operand)
+        at = start + len(code) + 6
+        code += b"\x0f\x85" + struct.pack("<i", self.at + self.reject - at)
+        target.write(self.data + _EXPECTED + 8 * n, struct.pack("<Q", value))
+        target.write(start, code.ljust(_TEST, b"\x90") + self.no_tests(n + 1))
 
     def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
         """At the candidate's trap, or the fault of a word's load; nowhere else does it stop."""
@@ -264,6 +330,10 @@ class Searcher:
 
     def _make(self, address: int, order: Sequence[str], telling: list[int]) -> _Site:
         """Patches a site; its jump is in place then."""
+        where = next((m for m in self._target.maps() if m.start <= address < m.end), None)
+        if where is not None and where.prot & _PROT_WRITE:
+            # a patch may be written over, and what was there is not what will be
+            raise CannotSearch("code that the program may write")
         patcher = Patcher(self._target)
         try:
             body = _Body(self._block(address), order, len(telling))
@@ -347,7 +417,8 @@ class Searcher:
 
     def _arm(self, site: _Site, regs: Sequence[int]) -> dict[int, int]:
         """Sets what the stub compares with; the words compared."""
-        data = site.body.data
+        body, data = site.body, site.body.data
+        self._target.write(body.at + body.tests, body.no_tests(0))
         flags = regs[_EFLAGS]
         expected = (flags & _LAHF | 2) << 8 | (1 if flags & _OF else 0)
         words: dict[int, int] = {}
@@ -369,6 +440,7 @@ class Searcher:
     def _search(self, task: Task, regs: Sequence[int], site: _Site) -> Found:
         core, body = self._session.core, site.body
         words = self._arm(site, regs)
+        tests: set[tuple[int, int]] = set()
         candidates = rounds = 0
 
         def so_far() -> Found:
@@ -398,9 +470,23 @@ class Searcher:
                 if new and len(words) < _N_WORDS:
                     rounds += 1
                     self._refine(site, words, new)
+                elif not same:
+                    rounds += self._refine_extended(task, site, tests)
             # (else a word's page is gone: no candidate)
             now[_RIP] = site.patch.stub + body.reject
             _core.setregs(task.tid, now)
+
+    def _refine_extended(self, task: Task, site: _Site, tests: set[tuple[int, int]]) -> bool:
+        """Has the stub compare a word of the extended state that differs."""
+        if len(tests) == _N_TESTS:
+            return False
+        for component, offset, value in self._session.core.compare_xstate(task.serial, 8):
+            store = _store(component, offset)
+            if store is not None and (component, offset) not in tests:
+                site.body.set_test(self._target, len(tests), store, value)
+                tests.add((component, offset))
+                return True
+        return False
 
     def _refine(self, site: _Site, words: dict[int, int], new: list[tuple[int, int]]) -> None:
         for address, value in new:
