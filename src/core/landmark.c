@@ -383,7 +383,7 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
     struct sampler s = {.m = m, .out = ret};
     uint64_t sp = regs->r[R_RSP];
     uint8_t area[XSAVE_MAX];
-    size_t len;
+    size_t len = 0;
     int rc;
 
     if ((rc = xstate_values(tid, area, &len)) ||
