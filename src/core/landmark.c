@@ -42,7 +42,7 @@ static int xstate_values(int tid, uint8_t area[XSAVE_MAX], size_t *ret_len)
 int xstate_digest(int tid, uint64_t *ret)
 {
     uint8_t area[XSAVE_MAX];
-    size_t len;
+    size_t len = 0;
     int rc = xstate_values(tid, area, &len);
 
     *ret = rc ? 0 : digest64(area, len, 0);
@@ -101,7 +101,7 @@ int xstate_compare(int tid, const uint8_t *sample, size_t len, unsigned max,
 {
     uint8_t now[XSAVE_MAX];
     const uint8_t *was;
-    size_t now_len, was_len;
+    size_t now_len = 0, was_len;
     int rc;
 
     *ret_n = 0;
