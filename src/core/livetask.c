@@ -503,7 +503,9 @@ int live_call(struct live *l, pid_t tid, uint64_t nr, const uint64_t args[6], in
 
 /* -- attaching */
 
-static int seize_new_threads(struct live *l, pid_t pid, struct space *s, unsigned *ret_new)
+/* *ret_refused: why a thread that this process traces already was not taken. */
+static int seize_new_threads(struct live *l, pid_t pid, struct space *s, unsigned *ret_new,
+                             int *ret_refused)
 {
     char path[40];
     struct dirent *entry;
@@ -542,6 +544,7 @@ static int seize_new_threads(struct live *l, pid_t pid, struct space *s, unsigne
                 at = strstr(text, "\nTracerPid:");
                 if (!at || atoi(at + 11) != getpid())
                     rc = -err;
+                *ret_refused = -err;
             }
             continue;
         }
@@ -556,7 +559,7 @@ int live_attach(struct live *l, pid_t pid, struct space **ret)
 {
     struct space *s;
     unsigned fresh;
-    int rc;
+    int rc, refused = -ESRCH;
 
     rc = space_create(l, pid, &s);
     if (rc)
@@ -564,10 +567,10 @@ int live_attach(struct live *l, pid_t pid, struct space **ret)
     /* Threads made by one that we have come to us by themselves; those made by one
      * we did not have yet are in the list the next time. */
     do {
-        rc = seize_new_threads(l, pid, s, &fresh);
+        rc = seize_new_threads(l, pid, s, &fresh, &refused);
     } while (!rc && fresh);
     if (!rc && !s->tasks)
-        rc = -ESRCH;
+        rc = refused;
     if (!rc)
         rc = tasks_pause(l, s);
     if (rc) {

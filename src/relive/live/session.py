@@ -66,6 +66,7 @@ class Session:
         self._records: list[Record] = []
         self._told: Hit | None = None
         self._paused = 0
+        self._changed = False
         self._programs: Programs | None = None
         self._closed = False
         self._bases: dict[tuple[int, int], int] = {}
@@ -233,14 +234,20 @@ class Session:
             parse_place(request.place)
         made: list[Site] = []
         try:
+            for request in requests:
+                site = Site(self._next_site, request)
+                self._next_site += 1
+                self.sites[site.number] = site
+                made.append(site)
+            # Names are looked up while the program runs: that may take its time.
+            prepared = [
+                (process, self._prepare(made, process, raising=True))
+                for process in self.processes.values()
+            ]
             with self._pause():
-                for request in requests:
-                    site = Site(self._next_site, request)
-                    self._next_site += 1
-                    self.sites[site.number] = site
-                    made.append(site)
-                for process in list(self.processes.values()):
-                    self._place_all(made, process, raising=True)
+                for process, wanted in prepared:
+                    if process.space in self.processes:
+                        self._place_all(process, wanted)
         except BaseException:
             for site in made:
                 self.remove(site)
@@ -267,16 +274,19 @@ class Session:
         if armed in armed.process.armed:
             armed.process.armed.remove(armed)
         self._kernelized = [entry for entry in self._kernelized if entry[0] is not armed]
-        self._foreign()
+        self._changed = True
 
     def _place(self, site: Site, process: Process) -> None:
         """Arm a site in a process that appeared, or changed."""
         try:
-            self._place_all([site], process, raising=False)
+            self._place_all(process, self._prepare([site], process, raising=False))
         except (LiveError, SymbolError) as error:
             self._queue.append(Failed(process, site, str(error)))
 
-    def _place_all(self, sites: list[Site], process: Process, *, raising: bool) -> None:
+    def _prepare(
+        self, sites: list[Site], process: Process, *, raising: bool
+    ) -> list[tuple[Site, Wanted]]:
+        """Where sites belong in a process; those that do not yet are pending."""
         wanted: list[tuple[Site, Wanted]] = []
         for site in sites:
             try:
@@ -290,6 +300,9 @@ class Session:
                 site.pending[process.pid] = str(error)
                 continue
             site.pending.pop(process.pid, None)
+        return wanted
+
+    def _place_all(self, process: Process, wanted: list[tuple[Site, Wanted]]) -> None:
         failures: list[CannotArm] = []
         for site, one, outcome, passed in self._arm(process, wanted):
             if isinstance(outcome, str):
@@ -403,10 +416,11 @@ class Session:
             self._by_number[mechanism.number] = armed
         elif mechanism.name in ("kernel", "uprobe"):
             self._kernelized.append((armed, mechanism))  # type: ignore[arg-type]
-        self._foreign()
+        self._changed = True
 
     def _foreign(self) -> None:
         """Tell the core which traps belong to other evaluators."""
+        self._changed = False
         ranges = []
         signals = 0
         for process in self.processes.values():
@@ -489,6 +503,8 @@ class Session:
             yield
         finally:
             self._paused -= 1
+            if self._changed and not self._closed:
+                self._foreign()
             if self._paused == 0 and not self._closed:
                 self.core.unpause()
 
