@@ -29,6 +29,8 @@ Action: TypeAlias = Stop | Count | Collect
 _RIP: Final = x86_64.BY_NAME["rip"].index
 _FS_BASE: Final = x86_64.BY_NAME["fs_base"].index
 _BASES: Final = frozenset((x86_64.BY_NAME["fs_base"].index, x86_64.BY_NAME["gs_base"].index))
+_PATIENCE: Final = 1000
+"""Times that a task may find the ring full with nothing taken out of it in between."""
 _AT_HWCAP2: Final = 26
 _HWCAP2_FSGSBASE: Final = 2
 
@@ -61,6 +63,7 @@ class Site:
     uncounted: int = 0
     """Hits that the stub did not get to count: for want of stack, or since the site has
     become a breakpoint."""
+    lost_waiting: int = 0
     matched: int = 0
     """Candidates among those."""
 
@@ -89,7 +92,7 @@ class Site:
     @property
     def lost(self) -> int:
         """Candidates whose record was lost because the ring was full."""
-        return int(self.counters.lost)
+        return int(self.counters.lost) + self.lost_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class InProcess:
         self.rings: list[Ring] = []
         self._by_stub: dict[int, Site] = {}
         self._aside: list[tuple[Site, Record]] = []
+        self._waiting: dict[int, tuple[int, int]] = {}
         self._ring_size = ring_size
         self._pages = CounterPages(target, self.patcher.arenas)
         self._locked = len(list(target.threads())) > 1
@@ -231,9 +235,14 @@ class InProcess:
         site = self._by_stub[id(stub)]
         registers = self.target.get_registers(tid)
         point = stub.points.get(trap.offset)
-        if point is Point.RING_FULL:
+        if point is Point.RING_FULL and not self._blocked(tid, stub):
             return RingFull(site)
         before = stub.view(trap.offset, registers, self.target)
+        if point is Point.RING_FULL:
+            site.lost_waiting += 1
+            before[_RIP] = patch.resume if patch.active else patch.address
+            self.target.set_registers(tid, before)
+            return None
         if point is None:
             site.faults += 1
             if not stub.counted(trap.offset):
@@ -295,6 +304,15 @@ class InProcess:
                 self._aside.append((site, Record(site.number, thread, site.hits, tuple(values))))
                 return None
         return Hit(site, outcome, registers)
+
+    def _blocked(self, tid: int, stub: Stub) -> bool:
+        """Whether a task waits for room that will never come: behind a record that it has
+        itself begun, in code that a signal handler interrupted (see `before_signal`)."""
+        ring = next(r for r in self.rings if r.addresses == stub.ring)
+        tail, tries = self._waiting.get(tid, (-1, 0))
+        tries = tries + 1 if ring.tail == tail else 0
+        self._waiting[tid] = (ring.tail, tries)
+        return tries > _PATIENCE
 
     def records(self) -> list[tuple[Site, Record]]:
         """What was collected since, in order of each ring."""

@@ -69,6 +69,11 @@ class Ring:
         self._sizes[site_id] = RECORD_HEADER + values
 
     @property
+    def tail(self) -> int:
+        """Bytes ever taken out."""
+        return int(self._words[_TAIL // 8])
+
+    @property
     def waiting(self) -> int:
         """Bytes reserved and not yet read."""
         return int(self._words[_HEAD // 8] - self._words[_TAIL // 8])

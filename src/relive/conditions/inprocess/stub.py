@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from relive.arch import x86_64
 from relive.conditions import ir
@@ -85,8 +85,7 @@ class _Flags(Enum):
     AX = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """What a task has done so far at an instruction."""
 
     lowered: int = 0
@@ -339,7 +338,7 @@ class _Builder:
 
     def mark(self, **changes: object) -> None:
         """From here on this is so as well."""
-        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+        self.state = self.state._replace(**changes)  # type: ignore[arg-type]
         self.states.append((self.out.here, self.state))
 
     def build(self) -> Stub:
@@ -375,7 +374,7 @@ class _Builder:
         else:
             low.branch(self.condition, match, True)
         out.label(self.reject)
-        self.state = replace(decided, done=True)
+        self.state = decided._replace(done=True)
         self.mark()
         self._epilogue()
         out.label(self.end)
@@ -535,8 +534,8 @@ class _Builder:
                 out.mov(HELPER, source)
                 source = HELPER
             out.store(Mem(to, 8 * at), source)
-        out.lea(asm.RAX, Mem(asm.RAX, 1))
-        out.store(Mem(to), asm.RAX)
+        out.lea(HELPER, Mem(asm.RAX, 1))
+        out.store(Mem(to), HELPER)
         self.mark(reserved=-1, done=True)
         out.mov(asm.RAX, flags)
         low.flags_away.append((since, out.here, flags.disp))
