@@ -267,6 +267,7 @@ void task_destroy(struct live *l, struct task *t);
 int task_go(struct live *l, struct task *t, int signo);
 int task_stop(struct live *l, struct task *t);
 int task_step(struct live *l, struct task *t); /* 0 stepped, 1: another status is pending */
+int task_wait(const struct task *t, int *ret_status);
 int tasks_pause(struct live *l, struct space *s); /* NULL: all */
 int tasks_unpause(struct live *l, struct space *s);
 int task_enter_new(struct live *l, struct task *t, int status);

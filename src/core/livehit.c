@@ -199,7 +199,11 @@ static int step_in_place(struct live *l, struct task *t, struct patch *p)
     if (rc)
         return rc;
     if (stepped) {
-        t->state = TASK_PAUSED; /* its status is pending */
+        if (!t->has_pending) {
+            t->state = TASK_RUNNING; /* killed */
+            return 0;
+        }
+        t->state = TASK_PAUSED; /* its status waits its turn */
         if (WIFSTOPPED(t->pending) && !(t->pending >> 16) && !reg_peek(t->tid, R_RIP, &rip) &&
             rip == addr && !regs_get(t->tid, &r))
             again_add(t, addr, &r); /* a fault */
@@ -236,7 +240,11 @@ static int make_call(struct live *l, struct task *t, const struct patch *p, stru
         rc = task_resume(t->tid, PTRACE_SYSCALL, 0);
         if (rc && rc != -ESRCH)
             return rc;
-        rc = wait_for(t->tid, 0, &status);
+        rc = task_wait(t, &status);
+        if (rc == -ESRCH) {
+            t->state = TASK_RUNNING; /* its end is told in time */
+            return 0;
+        }
         if (rc < 0)
             return rc;
         if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))

@@ -12,6 +12,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OPTIONS                                                                                    \
@@ -194,6 +195,35 @@ static bool trap_queued(pid_t tid)
     return false;
 }
 
+/* Waits until a task that was told to stop, or that steps, has. -ESRCH: it has
+ * ended, and its status comes later: a leader's when its other threads have been
+ * waited for. */
+int task_wait(const struct task *t, int *ret_status)
+{
+    const struct timespec nap = {0, 20000};
+
+    if (t->tid != t->tgid)
+        return wait_for(t->tid, 0, ret_status);
+    for (unsigned tries = 0;; tries++) {
+        int rc = wait_for(t->tid, WNOHANG, ret_status);
+
+        if (rc)
+            return rc;
+        if (tries > 20) {
+            char state = task_state_letter(t->tid);
+
+            if (state == 'Z' || state == 'X' || state == 0) {
+                rc = wait_for(t->tid, WNOHANG, ret_status);
+                return rc ? rc : -ESRCH;
+            }
+        }
+        if (tries > 3)
+            nanosleep(&nap, NULL);
+        else
+            sched_yield();
+    }
+}
+
 /* Waits for a task that is about to stop; the status waits its turn unless it
  * is the stop that was asked for. */
 static int collect_stop(struct live *l, struct task *t)
@@ -205,7 +235,11 @@ again:
     if (early_take(l, t->tid, &status))
         rc = t->tid;
     else
-        rc = wait_for(t->tid, 0, &status);
+        rc = task_wait(t, &status);
+    if (rc == -ESRCH) {
+        t->state = TASK_PAUSED; /* for good */
+        return 0;
+    }
     if (rc == -ECHILD) {
         /* a leader that an exec of another thread removed, or a thread reaped otherwise */
         task_set_pending(l, t, 0);
@@ -409,7 +443,11 @@ int task_step(struct live *l, struct task *t)
 
         if (rc && rc != -ESRCH)
             return rc;
-        rc = wait_for(t->tid, 0, &status);
+        rc = task_wait(t, &status);
+        if (rc == -ESRCH) {
+            t->state = TASK_RUNNING; /* its end is told in time */
+            return 1;
+        }
         if (rc < 0)
             return rc;
         if (!WIFSTOPPED(status)) {

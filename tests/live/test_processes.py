@@ -245,9 +245,10 @@ def test_what_can_not_be_attached_to(service: Start) -> None:
             with pytest.raises(live.CannotAttach, match="traces it already"):
                 session.attach(target.pid)
         session.attach(target.pid)
+        with pytest.raises(live.CannotArm, match="multiple of 8"):
+            session.add("bad+4", evaluator="supervisor", access=Access.WRITE, size=8)
         with pytest.raises(live.CannotArm) as caught:
-            session.add("site", evaluator="supervisor", access=Access.WRITE, size=8)
-            for _ in range(4):
+            for _ in range(5):
                 session.add("bad", evaluator="supervisor", access=Access.WRITE, size=8)
         assert "debug registers" in str(caught.value)
     assert target.finish() == (0, "0\n")

@@ -85,12 +85,9 @@ PROGRAM; 0 with -p."""
         if not requests:
             raise UsageError("break: no place to watch", f"usage: {self.usage()}")
 
-        from relive.cli.hitfiles import Sink, sink
-        from relive.cli.watching import Watch, columns, watch
+        from relive.cli.watching import Watch, watch
         from relive.live.worker import in_worker
 
-        output = args.get("output")
-        target: Sink | None = sink(output, *columns(requests)) if output else None
         job = Watch(
             requests,
             pid=pid,
@@ -102,7 +99,7 @@ PROGRAM; 0 with -p."""
             follow=args.has("follow-forks"),
             stop=args.has("stop"),
             stats=args.has("stats"),
-            output=target,
+            output=args.get("output"),
             quiet=args.has("quiet"),
         )
         status = in_worker(lambda group: watch(job, group))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from relive.cli.hitfiles import Sink
+from relive.cli.hitfiles import Sink, sink
 from relive.cli.tell import flush, put, tell
 from relive.conditions.ir import Outcome, to_signed
 from relive.errors import ReliveError
@@ -40,7 +40,7 @@ class Watch:
     follow: bool = False
     stop: bool = False
     stats: bool = False
-    output: Sink | None = None
+    output: str | None = None
     quiet: bool = False
     status: int | None = field(default=None, init=False)
 
@@ -60,12 +60,13 @@ def watch(job: Watch, group: int) -> int | None:
     group: the process group for it.
     """
     started = time.monotonic()
+    saving = sink(job.output, *columns(job.requests)) if job.output else None
     with Session(follow=job.follow) as session:
         if job.pid is not None:
             session.attach(job.pid)
         else:
             session.start(job.program, group=group)
-        watching = _Watching(job, session)
+        watching = _Watching(job, session, saving)
         sites = session.add_all(job.requests)
         if not job.quiet:
             for site in sites:
@@ -84,8 +85,8 @@ def watch(job: Watch, group: int) -> int | None:
             watching.interrupted = str(error)
         session.detach(stopped=job.stop)
         watching.show_records()
-        if job.output is not None:
-            job.output.close()
+        if saving is not None:
+            saving.close()
         if job.stats:
             watching.statistics(time.monotonic() - started)
         flush()
@@ -97,8 +98,9 @@ def watch(job: Watch, group: int) -> int | None:
 
 
 class _Watching:
-    def __init__(self, job: Watch, session: Session) -> None:
+    def __init__(self, job: Watch, session: Session, saving: Sink | None) -> None:
         self.job = job
+        self.saving = saving
         self.session = session
         self.done = False
         self.interrupted = ""
@@ -174,9 +176,9 @@ class _Watching:
             for record in records:
                 self._print(record)
             flush()
-        if self.job.output is not None:
+        if self.saving is not None:
             try:
-                self.job.output.put(records, [self._values(record) for record in records])
+                self.saving.put(records, [self._values(record) for record in records])
             except OSError as error:
                 raise ReliveError(f"hits can't be saved: {error.strerror}") from None
 

@@ -68,7 +68,7 @@ def parse(text: str) -> Place:
         rest, offset = plus["rest"], int(plus["offset"], 0)
     name, at, version = rest.partition("@")
     version = version.removeprefix("@")
-    if not name or (at and not version) or any(c.isspace() for c in name):
+    if not name or name[0] == "+" or (at and not version) or any(c.isspace() for c in name):
         raise SymbolError(
             f"'{text}' names no place",
             "write libc:malloc, file.c:120, main+0x12 or 0xADDRESS",
