@@ -386,6 +386,8 @@ static struct task *pick(struct recorder *r)
     /* It has run until a stop: what it ran comes before what others will run. */
     if (t && t->has_status && t->state == RUN_RUNNING)
         return t;
+    if (t && t->unplaced && t->state == RUN_STOPPED)
+        return t;
     if (t && task_runnable(t) && !r->rotate) {
         if (r->n_tasks == 1 || exact_ns() - r->slice_start < current_slice(r) || t->in_call)
             return t;
@@ -486,6 +488,7 @@ static int signal_stop(struct recorder *r, struct task *t, int sig, struct reaso
     } else if (t->fresh) {
         place = SIGNAL_AT_BOUNDARY;
     }
+    t->unplaced = place == SIGNAL_IN_USER;
     *ret = (struct reason_info){WHY_SIGNAL, t->serial, sig, place};
     return 0;
 }
@@ -514,14 +517,18 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
     event = status >> 16;
     if (sig == (SIGTRAP | 0x80) && t->preempting && !t->in_call)
         return preempted_at_entry(r, t, ret);
+    if (event != PTRACE_EVENT_STOP)
+        t->preempting = false; /* another stop cancels an interrupt; the next tick sends one again */
     if (sig == (SIGTRAP | 0x80))
         return t->in_call ? call_ended(r, t, ret) : call_entered(r, t, ret);
     if (event == PTRACE_EVENT_STOP) {
         if (stops_group(sig)) {
             t->request = PTRACE_LISTEN;
-        } else if (t->preempting) {
-            return preempted(r, t, ret);
+            return parked(r, t, ret);
         }
+        if (t->preempting)
+            return preempted(r, t, ret);
+        t->unplaced = true; /* an interrupt that came too late */
         return 0;
     }
     if (event) {
@@ -544,6 +551,7 @@ static int resume(struct recorder *r, struct task *t)
 
     recorder_tick_set(r);
     t->request = PTRACE_SYSCALL;
+    t->unplaced = false;
     rc = mark_fresh(t);
     if (!rc)
         rc = task_resume(t->tid, request, t->sig);

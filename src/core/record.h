@@ -96,6 +96,7 @@ struct task {
     bool preempting; /* an interrupt has been sent and not been seen yet */
     bool fresh;  /* has executed nothing since its last event, and no call number tells it */
     bool marked; /* fresh when resumed: see mark_fresh */
+    bool unplaced; /* has run since its last event, and no event will tell how far: goes on first */
     bool dying; /* past its exit event, or killed */
 
     uint64_t scratch, scratch_size;
@@ -182,6 +183,8 @@ int mark_fresh(struct task *t);
 int unmark_fresh(struct task *t);
 /* The trap that the interrupt made. */
 int preempted(struct recorder *r, struct task *t, struct reason_info *ret);
+/* A group stop: the threads of a stopped process may be anywhere. */
+int parked(struct recorder *r, struct task *t, struct reason_info *ret);
 /* The task reached a system call before the interrupt: it is put back before it, and the
  * interrupt is used up. */
 int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret);

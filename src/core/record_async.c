@@ -250,6 +250,18 @@ int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
     return rc > 0 ? 0 : rc; /* a fault came first: it is an event of its own */
 }
 
+int parked(struct recorder *r, struct task *t, struct reason_info *ret)
+{
+    struct regs regs;
+    int rc;
+
+    if ((rc = regs_get(t->tid, &regs)) || at_boundary(t, &regs))
+        return rc;
+    if (!(rc = log_landmark(r, t, 0)))
+        tell(r, t, ret);
+    return rc > 0 ? 0 : rc;
+}
+
 int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret)
 {
     struct event_out e = {.kind = EV_LANDMARK, .flags = EVF_SIG_ENTRY, .task = t->serial,
@@ -274,17 +286,16 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
             t->has_status = true;
             return 0;
         }
-        if (status >> 16)
+        /* the exit stop of the call that was not made; every stop but the one asked for
+         * cancels the interrupt (ptrace_stop in kernel/signal.c clears JOBCTL_TRAP_STOP) */
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80))
             break;
-        if (WSTOPSIG(status) != (SIGTRAP | 0x80) &&
-            (rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
+        if (!(status >> 16) && (rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
             return rc;
     }
     t->preempting = false;
     t->fresh = true;
     r->rotate = true;
-    if (WSTOPSIG(status) != SIGTRAP)
-        t->request = PTRACE_LISTEN;
     /* what it ran comes before what the others will run */
     e.regs = regs.r;
     tell(r, t, ret);
@@ -325,6 +336,7 @@ static int run_repeated(struct task *t, unsigned len, int signo, struct regs *re
             hw_break(t->tid, 3, 0);
             t->status = status;
             t->has_status = true;
+            t->state = RUN_RUNNING;
             if (signo) {
                 struct stashed_signal late = {.signo = signo};
 
@@ -383,5 +395,6 @@ int log_landmark(struct recorder *r, struct task *t, int signo)
     }
     buf_free(&sample);
     t->fresh = true;
+    t->unplaced = false;
     return rc;
 }
