@@ -82,8 +82,6 @@ def test_one_instruction_after_another(
 def test_all_count_the_same(program: Programs, tmp_path: Path, evaluator: Any) -> None:
     """So many hits in four threads; RELIVE_LONG=1: a million."""
     each = HITS // 4
-    if evaluator == "kernel" and HITS > 100_000:
-        each = HITS // 8  # twice: see below
     command = (program("threads"), "4", str(each))
     request = Request("probed", "rdi == 77", live.count(), evaluator)
     try:

@@ -71,7 +71,7 @@ def watch(job: Watch, group: int) -> int | None:
         if not job.quiet:
             for site in sites:
                 watching.introduce(site)
-        end = None if job.seconds is None else started + job.seconds
+        end = None if job.seconds is None else time.monotonic() + job.seconds
         try:
             while not watching.done and session.processes:
                 left = _SLICE if end is None else min(_SLICE, end - time.monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relive.arch.x86_64 import RED_ZONE
 from relive.conditions.inprocess.evaluator import Action, Arm, InProcess
 from relive.conditions.inprocess.evaluator import Site as StubSite
 from relive.conditions.inprocess.stub import Collect, Count, Stop
@@ -101,7 +102,11 @@ def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
             outcome[one.address] = why
         else:
             by_address[one.address] = one
-            arms.append(Arm(one.address, one.condition, _action(one), one.function))
+            go = one.module is not None and one.module.image.is_go
+            red_zone = 0 if go else RED_ZONE
+            arms.append(
+                Arm(one.address, one.condition, _action(one), one.function, red_zone=red_zone)
+            )
     if not arms:
         return outcome
     stubs: InProcess = process.inprocess

@@ -122,6 +122,12 @@ class Image:
             return address, section.data()
         return address, self.data[offset : offset + size]
 
+    @cached_property
+    def is_go(self) -> bool:
+        """Whether the Go linker made it: its code keeps nothing below the stack pointer, and its
+        stacks may have little room."""
+        return ".gopclntab" in self._sections or ".go.buildinfo" in self._sections
+
     def executable(self, vaddr: int) -> bool:
         """Whether a file address lies in code."""
         return any(s.flags & PF_X and s.vaddr <= vaddr < s.vaddr + s.memsz for s in self.segments)
