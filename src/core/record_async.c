@@ -182,11 +182,15 @@ static int a_moment_more(struct task *t, bool *ret_ran)
         return -errno;
     if ((rc = wait_for(t->tid, 0, &status)) < 0)
         return rc;
-    if (WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP) {
+    if (WIFSTOPPED(status)) {
+        /* whatever it stopped for: the mark must not be seen by others */
         if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
             return rc;
         *ret_ran = number != FRESH_MARK;
-        return *ret_ran ? 0 : reg_poke(t->tid, R_ORIG_RAX, ~0ull);
+        if (!*ret_ran && (rc = reg_poke(t->tid, R_ORIG_RAX, ~0ull)))
+            return rc;
+        if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP)
+            return 0;
     }
     t->status = status;
     t->has_status = true;

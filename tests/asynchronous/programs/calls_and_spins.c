@@ -9,7 +9,7 @@ static uint64_t seen;
 static void *caller(void *arg)
 {
     (void)arg;
-    for (unsigned i = 0; i < landings_wanted * 2000; i++) {
+    for (unsigned i = 0; i < landings_wanted * 200; i++) {
         written++;
         if (getppid() < 0)
             abort();
