@@ -11,7 +11,8 @@ import pytest
 
 from relive.arch import x86_64
 from relive.conditions import ir
-from relive.conditions.inprocess.stub import Count, Point, Stop, TooComplex, build
+from relive.conditions.inprocess.build import build
+from relive.conditions.inprocess.stub import Count, Point, Stop, TooComplex
 from relive.conditions.ir import Outcome
 from relive.conditions.reference import evaluate
 from relive.tracee.patching import Target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import signal
 import struct
@@ -396,6 +397,7 @@ class Tracer:
         return 0
 
 
+@functools.lru_cache
 def symbols(path: str, *kinds: str) -> dict[str, tuple[int, int]]:
     """(value, size) of a file's functions, or of what else is asked for."""
     from elftools.elf.elffile import ELFFile
@@ -408,7 +410,7 @@ def symbols(path: str, *kinds: str) -> dict[str, tuple[int, int]]:
                 for symbol in section.iter_symbols():
                     if symbol["st_info"]["type"] in (kinds or ("STT_FUNC", "STT_GNU_IFUNC")):
                         size = symbol["st_size"]
-                        if symbol["st_value"] and size:
+                        if symbol["st_value"] and (size or kinds):
                             found[symbol.name] = (symbol["st_value"], size)
     return found
 

@@ -37,7 +37,7 @@ static void strings(void)
     static char a[300], b[300];
     char *save = NULL, *word;
 
-    for (int n = 0; n < 260; n += small ? 130 : 37) {
+    for (int n = 0; n < 260; n += small ? 250 : 37) {
         memset(a, 'a' + n % 7, sizeof a);
         a[n] = 0;
         memcpy(b, a, (size_t)n + 1);
@@ -97,18 +97,19 @@ static void stdio(void)
 static void allocation(void)
 {
     void *p[40] = {0};
+    unsigned n = small ? 10 : 40;
 
-    for (unsigned i = 0; i < 40; i++) {
-        p[i] = malloc(1 + i * i * (small ? 3 : 7));
+    for (unsigned i = 0; i < n; i++) {
+        p[i] = malloc(1 + i * i * 7);
         memset(p[i], (int)i, 1 + i);
     }
-    for (unsigned i = 0; i < 40; i += 3)
+    for (unsigned i = 0; i < n; i += 3)
         free(p[i]), p[i] = NULL;
-    for (unsigned i = 1; i < 40; i += 3)
+    for (unsigned i = 1; i < n; i += 3)
         p[i] = realloc(p[i], 2000 - i * 40);
-    for (unsigned i = 0; i < 40; i += 3)
+    for (unsigned i = 0; i < n; i += 3)
         p[i] = calloc(i + 1, 24);
-    for (unsigned i = 0; i < 40; i++) {
+    for (unsigned i = 0; i < n; i++) {
         eat(p[i], 1);
         free(p[i]);
     }
@@ -117,15 +118,15 @@ static void allocation(void)
 
 static void other(void)
 {
-    int v[24];
+    int v[24], n = small ? 8 : 24;
     struct tm tm = {.tm_year = 70 + 50, .tm_mday = 3, .tm_mon = 4};
     char text[64];
 
-    for (unsigned i = 0; i < 24; i++)
-        v[i] = (int)(i * 7919 % 101);
-    qsort(v, 24, sizeof *v, compare);
-    eat(v, sizeof v);
-    eat_int(bsearch(&v[5], v, 24, sizeof *v, compare) == &v[5]);
+    for (int i = 0; i < n; i++)
+        v[i] = i * 7919 % 101;
+    qsort(v, (size_t)n, sizeof *v, compare);
+    eat(v, sizeof *v * (size_t)n);
+    eat_int(bsearch(&v[5], v, (size_t)n, sizeof *v, compare) == &v[5]);
     srand(7);
     eat_int(rand() + (long)random());
     eat_int((long)timegm(&tm));

@@ -10,9 +10,10 @@ from typing import Final, TypeAlias
 from relive.arch import x86_64
 from relive.conditions import ir, reference
 from relive.conditions.inprocess.asm import LOCK, NO_LOCK
+from relive.conditions.inprocess.build import build
 from relive.conditions.inprocess.ring import DEFAULT_SIZE, Record, Ring
 from relive.conditions.inprocess.shared import CounterPages, Counters
-from relive.conditions.inprocess.stub import Collect, Count, Point, Stop, Stub, TooComplex, build
+from relive.conditions.inprocess.stub import Collect, Count, Point, Stop, Stub, TooComplex
 from relive.conditions.ir import Outcome
 from relive.tracee.patching import (
     CannotPatch,
@@ -160,7 +161,10 @@ class InProcess:
 
     def arm(self, wanted: Iterable[Arm]) -> dict[int, Site | str]:
         """Arms sites; for each address the site, or why it can't be decided in-process (nothing
-        is changed there then).  Many at once cost less than one by one."""
+        is changed there then).  Many at once cost less than one by one.
+
+        Raises CannotPatch if an earlier site nearby got lost over it, for want of memory.
+        """
         outcome: dict[int, Site | str] = {}
         made: dict[int, tuple[Arm, Stub, Counters, int]] = {}
         for arm in wanted:
@@ -177,7 +181,7 @@ class InProcess:
             made[arm.address] = (arm, stub, counters, self._next)
             self._next += 1
         requests = [Request(a, stub, arm.function) for a, (arm, stub, _, _) in made.items()]
-        patched = self.patcher.update(add=requests)
+        patched = self._update(requests, [])
         refused = []
         for address, (arm, stub, counters, number) in made.items():
             patch = patched[address]
@@ -200,7 +204,7 @@ class InProcess:
         remove = list(addresses)
         if not remove:
             return
-        self.patcher.update(remove=remove)
+        self._update([], remove)
         for address in remove:
             site = self.sites.pop(address)
             # A copy: the shared ones may serve another site.
@@ -331,6 +335,16 @@ class InProcess:
             ring.close()
         self.rings.clear()
         return True
+
+    def _update(self, add: list[Request], remove: list[int]) -> dict[int, Patch | CannotPatch]:
+        outcome = self.patcher.update(add, remove)
+        wanted = {request.address for request in add}
+        for address, made in outcome.items():
+            if address not in wanted and isinstance(made, CannotPatch):
+                # Not even a breakpoint, for want of memory near the code.
+                self.sites.pop(address, None)
+                raise made
+        return outcome
 
     def _refusal(self, arm: Arm) -> str | None:
         if arm.address in self.sites:

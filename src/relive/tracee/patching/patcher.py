@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from iced_x86 import Instruction
 
 from relive.arch import x86_64
-from relive.tracee.patching.arenas import Arenas, NoRoom
+from relive.tracee.patching.arenas import Arenas
 from relive.tracee.patching.decode import MAX_INSTRUCTION, Function, analyse, instructions
+from relive.tracee.patching.patch import (
+    Body,
+    CannotPatch,
+    Happened,
+    Patch,
+    Request,
+    Trap,
+)
 from relive.tracee.patching.relocate import CannotRelocate, Copy, refusal, relocate
 from relive.tracee.patching.space import ANY
 from relive.tracee.patching.target import Registers, Target
 from relive.tracee.patching.templates import JUMP_SIZE, Form, Template, templates
+
+__all__ = ["Body", "CannotPatch", "Happened", "Patch", "Patcher", "Request", "Trap"]
 
 _RIP: Final = x86_64.BY_NAME["rip"].index
 _RSP: Final = x86_64.BY_NAME["rsp"].index
@@ -29,113 +38,6 @@ _COPY_ROOM: Final = 40
 """Bytes that the copy of one instruction needs at most: a call takes 34 with its literal."""
 _WINDOW: Final = 1024
 """Bytes looked at on either side of a site whose function is not known."""
-
-
-class Body(Protocol):
-    """Code that runs at a site before the displaced instructions."""
-
-    def assemble(self, at: int) -> tuple[bytes, int]:
-        """The code for the address `at`, and where in it to enter.
-
-        It falls through at its end, with every register, the flags and the memory above the
-        red zone as they were.  The length does not depend on `at`.
-        """
-
-    def rewind(self, offset: int, registers: Registers, target: Target) -> tuple[list[int], bool]:
-        """The registers as they were when the site was reached (rip may be anything), for a
-        task that is at this offset of the code; and whether the body was as good as done.
-
-        If it was not, what it did so far is taken back: it will run again from its start."""
-
-    def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
-        """The same registers; nothing else happens."""
-
-
-class Request(NamedTuple):
-    """A site to patch."""
-
-    address: int
-    body: Body
-    function: tuple[int, int] | None = None
-    """Bounds of the function around it, if known: the patch may then be better."""
-
-
-class CannotPatch(ValueError):
-    """There can't be a patch of any form at the address; the message says why."""
-
-    def __init__(self, address: int, why: str) -> None:
-        super().__init__(f"{address:#x}: {why}")
-        self.address = address
-        self.why = why
-
-
-@dataclass(eq=False, slots=True)
-class Patch:
-    """A patched site.  Its attributes change when a neighbour makes it move."""
-
-    request: Request
-    template: Template
-    stub: int = 0
-    """Address of the body's code."""
-    body_size: int = 0
-    copy: Copy = field(default_factory=Copy)
-    writes: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Bytes changed, by address: (original, written)."""
-    entries: dict[int, int] = field(default_factory=dict)
-    """Where to run instead of displaced bytes, by their address."""
-    passed_over: list[str] = field(default_factory=list)
-    """Why better forms were not possible."""
-    active: bool = True
-
-    @property
-    def address(self) -> int:
-        return self.request.address
-
-    @property
-    def form(self) -> Form:
-        return self.template.form
-
-    @property
-    def in_process(self) -> bool:
-        return self.form is not Form.BREAKPOINT
-
-    @property
-    def resume(self) -> int:
-        """Where a task goes on that is to execute the site's instruction, but not the body."""
-        return self.stub + self.body_size
-
-    @property
-    def reach(self) -> int:
-        """Bytes from the site on that the patch changes or relies on."""
-        return self.template.reach
-
-    @property
-    def changed(self) -> tuple[int, ...]:
-        """Where the stretches of bytes that it changes begin."""
-        if self.form is Form.SHORT:
-            return self.address, self.address + self.template.jump_at - 1
-        return (self.address,)
-
-
-class Happened(Enum):
-    """What a trap or a fault in the target was."""
-
-    BODY = "body"
-    """An instruction of a body trapped or faulted."""
-    SITE = "site"
-    """A site of Form.BREAKPOINT was hit: rip is now the site."""
-    STRAY = "stray"
-    """Displaced bytes were jumped into.  The task was moved to their copy."""
-    DISPLACED = "displaced"
-    """A displaced instruction faulted by itself.  The task was moved to the original one; the
-    signal is the program's."""
-
-
-class Trap(NamedTuple):
-    what: Happened
-    patch: Patch
-    offset: int
-    """Of the trapping instruction: from the stub's start (BODY), else from the site."""
 
 
 class _Placed(NamedTuple):
@@ -467,8 +369,8 @@ class Patcher:
         for template in templates(code, function, limit, current, hole_free):
             try:
                 patch = self._build(request, template, code[: template.count])
-            except (NoRoom, CannotRelocate) as error:
-                why = error.strerror if isinstance(error, NoRoom) else str(error)
+            except (OSError, CannotRelocate) as error:
+                why = error.strerror if isinstance(error, OSError) else str(error)
                 passed_over.append(f"{template.form.value}: {why}")
                 continue
             patch.passed_over = passed_over
