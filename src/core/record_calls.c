@@ -86,6 +86,92 @@ static bool changes_while_asleep(const struct call_desc *d)
     return false;
 }
 
+static int set_args(struct regs *regs, const uint64_t args[6])
+{
+    regs->r[R_RDI] = args[0];
+    regs->r[R_RSI] = args[1];
+    regs->r[R_RDX] = args[2];
+    regs->r[R_R10] = args[3];
+    regs->r[R_R8] = args[4];
+    regs->r[R_R9] = args[5];
+    return 0;
+}
+
+static bool overlap(uint64_t start, uint64_t len, uint64_t other, uint64_t other_len)
+{
+    return start < other + other_len && other < start + len;
+}
+
+/* Scratch memory that the program maps something over, or unmaps, is the program's from now on. */
+static void forget_scratch(const struct recorder *r, const struct task *t, uint64_t start, uint64_t len)
+{
+    struct mm_info *mm = t->mm;
+
+    for (unsigned i = 0; i < r->n_tasks; i++) {
+        struct task *other = r->tasks[i];
+
+        if (other->mm == mm && other->scratch &&
+            overlap(start, len, other->scratch, other->scratch_size))
+            other->scratch = other->scratch_size = 0;
+    }
+    for (unsigned i = mm->n_pool; i-- > 0;)
+        if (overlap(start, len, mm->pool[i].start, mm->pool[i].size))
+            mm->pool[i] = mm->pool[--mm->n_pool];
+}
+
+#define MAP_FIXED_ANY (0x10u | 0x100000u) /* MAP_FIXED, MAP_FIXED_NOREPLACE */
+#define MREMAP_FIXED_FLAG 2u
+
+/* The agent's pages stay what they are: calls that would change them are refused, and munmap leaves
+ * them out (what lies before them, else what lies behind). 1: refused. */
+static int keep_agent(const struct recorder *r, struct task *t, uint64_t nr, const uint64_t args[6])
+{
+    uint64_t start = args[0], len = args[1], changed[6], end;
+    struct regs regs = t->regs;
+    int rc;
+
+    switch (nr) {
+    case SYS_mmap:
+        if (!(args[3] & MAP_FIXED_ANY))
+            return 0;
+        break;
+    case SYS_mremap:
+        if (args[3] & MREMAP_FIXED_FLAG && overlap(args[4], args[2], AGENT_TEXT, AGENT_SIZE))
+            return (rc = call_skip(t, -ENOMEM)) ? rc : 1;
+        if (args[3] & MREMAP_FIXED_FLAG)
+            forget_scratch(r, t, args[4], args[2]);
+        break;
+    case SYS_munmap:
+    case SYS_mprotect:
+    case SYS_madvise:
+        break;
+    default:
+        return 0;
+    }
+    if (len > 1ull << 47 || start > 1ull << 47)
+        return 0; /* fails by itself */
+    len = (len + 4095) & ~4095ull;
+    if (nr != SYS_mprotect && nr != SYS_madvise)
+        forget_scratch(r, t, start, len);
+    if (!overlap(start, len, AGENT_TEXT, AGENT_SIZE))
+        return 0;
+    if (nr != SYS_munmap)
+        return (rc = call_skip(t, -ENOMEM)) ? rc : 1;
+    end = start + len;
+    memcpy(changed, args, sizeof changed);
+    if (start < AGENT_TEXT) {
+        changed[1] = AGENT_TEXT - start;
+    } else {
+        changed[0] = AGENT_TEXT + AGENT_SIZE;
+        changed[1] = end > changed[0] ? end - changed[0] : 0;
+    }
+    if (!changed[1])
+        return (rc = call_skip(t, 0)) ? rc : 1;
+    set_args(&regs, changed);
+    t->args_changed = true;
+    return regs_set(t->tid, &regs);
+}
+
 /* Memory the kernel fills in is seen by other tasks while the call sleeps. */
 static bool needs_redirect(const struct task *t)
 {
@@ -215,16 +301,6 @@ static int deliver_stashed(struct task *t, struct reason_info *ret)
     return 0;
 }
 
-static int set_args(struct regs *regs, const uint64_t args[6])
-{
-    regs->r[R_RDI] = args[0];
-    regs->r[R_RSI] = args[1];
-    regs->r[R_RDX] = args[2];
-    regs->r[R_R10] = args[3];
-    regs->r[R_R8] = args[4];
-    regs->r[R_R9] = args[5];
-    return 0;
-}
 
 /* 0; 1: the call was cancelled to make room, and will be entered again. */
 static int redirect(struct recorder *r, struct task *t, const uint64_t args[6])
@@ -301,6 +377,8 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
         return refuse(r, t, ENOSYS, ret);
     if ((rc = params_in(t->desc, args, &t->mem, &t->in)))
         return rc;
+    if ((rc = keep_agent(r, t, nr, args)))
+        return rc < 0 ? rc : 0;
     if (t->desc->flags & CALLF_REFUSE)
         return refuse(r, t, t->desc->refuse_errno, ret);
     if (t->desc->flags & CALLF_WRITES_FD)

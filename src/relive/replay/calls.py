@@ -3,6 +3,7 @@ space: a function for each, by number."""
 
 from __future__ import annotations
 
+from relive import _core
 from relive.replay import memory
 from relive.replay.tasks import Space
 
@@ -31,10 +32,19 @@ def _mmap(session: Session, task: Task, regs: Regs, result: int, extra: dict[str
 
 
 def _same(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
-    """munmap, mprotect: as the program called it."""
-    nr = regs[_ORIG_RAX]
-    session.code_moves(task, regs[_RDI], regs[_RSI])
-    memory.remote(task, f"call {nr}", nr, regs[_RDI], regs[_RSI], regs[_RDX])
+    """munmap, mprotect: as the program called it, the agent's pages left out as when recording."""
+    nr, start, length = regs[_ORIG_RAX], regs[_RDI], regs[_RSI]
+    agent, behind = _core.AGENT_TEXT, _core.AGENT_TEXT + _core.AGENT_SIZE
+    end = start + (length + 4095 & ~4095)
+    if nr == _SYS_MUNMAP and start < behind and agent < end:
+        if start < agent:
+            length = agent - start
+        else:
+            start, length = behind, max(end - behind, 0)
+        if not length:
+            return
+    session.code_moves(task, start, length)
+    memory.remote(task, f"call {nr}", nr, start, length, regs[_RDX])
 
 
 def _brk(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
