@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -30,8 +31,8 @@ Action: TypeAlias = Stop | Count | Collect
 _RIP: Final = x86_64.BY_NAME["rip"].index
 _FS_BASE: Final = x86_64.BY_NAME["fs_base"].index
 _BASES: Final = frozenset((x86_64.BY_NAME["fs_base"].index, x86_64.BY_NAME["gs_base"].index))
-_PATIENCE: Final = 1000
-"""Times that a task may find the ring full with nothing taken out of it in between."""
+_PATIENCE: Final = 2.0
+"""Seconds that a task may find the ring full with nothing taken out of it in between."""
 _AT_HWCAP2: Final = 26
 _HWCAP2_FSGSBASE: Final = 2
 
@@ -152,7 +153,7 @@ class InProcess:
         self.rings: list[Ring] = []
         self._by_stub: dict[int, Site] = {}
         self._aside: list[tuple[Site, Record]] = []
-        self._waiting: dict[int, tuple[int, int]] = {}
+        self._waiting: dict[int, tuple[int, float]] = {}
         self._ring_size = ring_size
         self._pages = CounterPages(target, self.patcher.arenas)
         self._locked = len(list(target.threads())) > 1
@@ -313,10 +314,12 @@ class InProcess:
         """Whether a task waits for room that will never come: behind a record that it has
         itself begun, in code that a signal handler interrupted (see `before_signal`)."""
         ring = next(r for r in self.rings if r.addresses == stub.ring)
-        tail, tries = self._waiting.get(tid, (-1, 0))
-        tries = tries + 1 if ring.tail == tail else 0
-        self._waiting[tid] = (ring.tail, tries)
-        return tries > _PATIENCE
+        now = time.monotonic()
+        tail, since = self._waiting.get(tid, (-1, now))
+        if ring.tail != tail:
+            since = now
+        self._waiting[tid] = (ring.tail, since)
+        return now - since > _PATIENCE
 
     def records(self) -> list[tuple[Site, Record]]:
         """What was collected since, in order of each ring."""
