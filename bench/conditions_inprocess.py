@@ -49,12 +49,18 @@ class Loop:
         self.round()
         base = base_of(self.process, program.name)
         names = symbols(str(program))
-        start, size = names["hot"]
-        self.function = (base + start, base + start + size)
-        self.site = base + names["site"][0]
+        self._names = {name: (base + at, base + at + size) for name, (at, size) in names.items()}
         data = symbols(str(program), "STT_OBJECT")
         self.words = base + data["words"][0]
         self._iterations = base + data["iterations"][0]
+        self._calls = base + data["calls"][0]
+        self.use("hot", "site")
+
+    def use(self, function: str, site: str) -> None:
+        """Which loop is run, and the site in it."""
+        self.function = self._names[function]
+        self.site = self._names[site][0]
+        self.process.write(self._calls, bytes((function == "hot_call",)))
 
     def set_iterations(self, count: int) -> None:
         self.iterations = count
@@ -146,6 +152,12 @@ def main() -> None:
                 said = "" if goal is None else f"   {goal:g} {'ok' if one <= goal else 'MISSED'}"
                 print(f"{name:32} {one:7.2f} ns {more:7.2f} ns{said}")
             ring = loop.evaluator.rings[0]
+            loop.use("hot_call", "at_call")
+            loop.set_iterations(3_000_000)
+            native = statistics.median(loop.round() for _ in range(options.rounds))
+            one = loop.measure(cases(loop)["1 register"][0], Stop(), options.rounds, False)
+            print(f"{'1 register, at a call':32} {one:7.2f} ns   (the call alone: {native:.2f} ns)")
+            loop.use("hot", "site")
             loop.set_iterations(20_000)
             arm = Arm(loop.site, ir.TRUE, Collect((ir.reg("rbx"),)), loop.function)
             loop.evaluator.arm([arm])

@@ -7,13 +7,20 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t words[8], iterations = 1000000; /* the supervisor changes this */
+uint64_t words[8], iterations = 1000000, calls; /* the supervisor changes these */
 void hot(uint64_t n, volatile uint64_t *memory);
 __asm__(".text\n.globl hot\n.type hot, @function\n"
         "hot: push %rbx\n xor %ebx, %ebx\n"
         ".globl site\n.type site, @function\n"
         "1:\nsite: add $1, %rbx\n nopl 0(%rax)\n mov %rbx, (%rsi)\n cmp %rdi, %rbx\n jb 1b\n"
         ".size site, .-site\n pop %rbx\n ret\n.size hot, .-hot\n");
+
+void hot_call(uint64_t n, volatile uint64_t *memory);
+__asm__(".text\n.p2align 4\ntiny: ret\n.p2align 4\n.globl hot_call\n.type hot_call, @function\n"
+        "hot_call: push %rbx\n xor %ebx, %ebx\n"
+        ".globl at_call\n.type at_call, @function\n"
+        "1: add $1, %rbx\nat_call: call tiny\n.size at_call, .-at_call\n"
+        " cmp %rdi, %rbx\n jb 1b\n pop %rbx\n ret\n.size hot_call, .-hot_call\n");
 
 static uint64_t now(void)
 {
@@ -31,7 +38,7 @@ int main(void)
     for (;;) {
         uint64_t begin = now();
 
-        hot(iterations, &out);
+        (calls ? hot_call : hot)(iterations, &out);
         snprintf(line, sizeof line, "%.4f\n", (double)(now() - begin) / (double)iterations);
         if (write(1, line, strlen(line)) < 0)
             return 1;
