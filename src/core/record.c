@@ -245,8 +245,12 @@ static bool asleep(const struct task *t, unsigned polls)
 
 /* Waits until the kernel has written what it writes at a task's end: the task is
  * reaped, or (a thread-group leader before its threads) a zombie. */
+#define SLEEP_POLLS 100
+
 static int wait_dying(struct recorder *r, struct task *t)
 {
+    unsigned polls = 0;
+
     for (;;) {
         int status, rc = wait_for(t->tid, WNOHANG, &status);
         char state;
@@ -262,7 +266,8 @@ static int wait_dying(struct recorder *r, struct task *t)
             return 0;
         }
         state = task_state_letter(t->tid);
-        if (state == 'Z' || state == 'X' || !state) {
+        /* Process 1 of a pid namespace sleeps until all others in there have ended. */
+        if (state == 'Z' || state == 'X' || !state || (state == 'S' && ++polls > SLEEP_POLLS)) {
             t->state = RUN_BLOCKED;
             return 0;
         }

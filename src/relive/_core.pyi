@@ -86,8 +86,10 @@ def digest64(data: bytes, seed: int = 0, /) -> int:
 def ring_take(
     memory: ReadableBuffer, offset: int, size: int, position: int, sizes: ReadableBuffer, limit: int, /
 ) -> tuple[bytes, int]: ...
-def digest_memory(fd: int, start: int, length: int, seed: int = 0, /) -> int:
-    """The digest of a /proc/PID/mem range, in chained pieces of 1 MiB."""
+def digest_memory(tid: int, fd: int, start: int, length: int, /) -> int:
+    """A digest of the pages of a private mapping that are the process's own (/proc/PID/pagemap).
+
+    fd: its /proc/PID/mem. Pages of zeros count for nothing. Raises OSError."""
 
 def xsavec_layout(mask: int, /) -> tuple[int, int]:
     """(bytes, supported components) of a compacted XSAVE area (Intel SDM vol. 1, 13.4.3)."""

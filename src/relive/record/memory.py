@@ -143,7 +143,7 @@ def digests(tid: int, mem_fd: int, skip: list[tuple[int, int]]) -> list[list[int
         if any(a <= m.start < b for a, b in skip):
             continue
         start = max(m.start, live) if m.start <= live < m.end else m.start
-        found.append([start, m.end, _core.digest_memory(mem_fd, start, m.end - start)])
+        found.append([start, m.end, _core.digest_memory(tid, mem_fd, start, m.end - start)])
     return found
 
 

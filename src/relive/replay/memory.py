@@ -12,6 +12,7 @@ from relive.tracee.maps import read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from relive.replay.session import Session
@@ -56,24 +57,47 @@ class Objects:
         os.pwrite(self.get(key), data, at)
 
     def fill(self, key: str, source: int) -> None:
-        """Makes the content that of the file behind `source`."""
+        """Makes the content that of the file behind `source`; what is a hole stays one."""
         to = self.get(key)
         size = os.fstat(source).st_size
         os.ftruncate(to, size)
         at = 0
-        while at < size:
-            data = os.pread(source, 1 << 20, at)
-            if not data:
-                break
-            # a page that is the same already is not touched
-            if os.pread(to, len(data), at) != data:
-                os.pwrite(to, data, at)
-            at += len(data)
+        for start, end in _extents(source, size):
+            self._clear(to, at, start)
+            for piece in range(start, end, 1 << 20):
+                data = os.pread(source, min(1 << 20, end - piece), piece)
+                # a page that is the same already is not touched
+                if os.pread(to, len(data), piece) != data:
+                    os.pwrite(to, data, piece)
+            at = end
+        self._clear(to, at, size)
+
+    @staticmethod
+    def _clear(to: int, start: int, end: int) -> None:
+        """Zeros where there is anything in [start, end)."""
+        if start >= end:
+            return
+        for first, last in _extents(to, end, start):
+            for piece in range(first, last, 1 << 20):
+                os.pwrite(to, bytes(min(1 << 20, last - piece)), piece)
 
     def close(self) -> None:
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
+
+
+def _extents(fd: int, size: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """The parts of a file from `start` to `size` that are no holes (lseek(2), SEEK_DATA)."""
+    while start < size:
+        try:
+            first = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            return
+        if first >= size:
+            return
+        start = min(os.lseek(fd, first, os.SEEK_HOLE), size)
+        yield first, start
 
 
 def _checked(result: int, what: str, task: Task) -> int:

@@ -189,7 +189,7 @@ class Session:
     def _verify_memory(self, number: int, task: Task, extra: dict[str, Any]) -> None:
         fd = self.core.mem_fd(task.serial)
         for start, end, expected in extra["digests"]:
-            found = _core.digest_memory(fd, start, end - start)
+            found = _core.digest_memory(task.tid, fd, start, end - start)
             self.verified += 1
             if found != expected:
                 raise DivergenceError(
