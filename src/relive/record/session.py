@@ -379,9 +379,9 @@ def record(
     """Records a program and everything it starts; returns its wait status.
 
     out_dir: where to save; must not exist.  verify_memory: when to keep digests of all memory,
-    "exit" or (also after every asynchronous stop) "events".  shared_files: a directory of stored files shared
-    by recordings (relive.trace.store), or None.  slice_ms: time slice of a task when others
-    could run (50).  chaos: seed of unfair scheduling that shows rare interleavings.
+    "exit" or (also after every asynchronous stop) "events".  shared_files: a directory of stored
+    files shared by recordings (relive.trace.store), or None.  slice_ms: time slice of a task
+    when others could run (50).  chaos: seed of unfair scheduling that shows rare interleavings.
     started: called when the program has been started.
 
     Raises CannotStart, TraceWriteError, ReliveError.

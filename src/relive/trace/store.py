@@ -276,7 +276,7 @@ class FileStore:
             if os.fstat(fd).st_mode & 0o170000 != 0o100000:
                 raise OSError(errno.EINVAL, "not a regular file")
             if name not in self._verified:
-                if _hash(fd)[0] != name:
+                if _hash(fd, own=True)[0] != name:
                     raise RecordingError(
                         f"the stored file {where} is damaged: its content does not match its name"
                     )
@@ -580,15 +580,26 @@ def write_at(fd: int, block: bytes | memoryview, at: int) -> None:
         at += n
 
 
-def _hash(fd: int) -> tuple[str, int]:
-    """xxh3-128 and size of what can be read from fd, from its start."""
+def _hash(fd: int, own: bool = False) -> tuple[str, int]:
+    """xxh3-128 and size of what can be read from fd, from its start.
+
+    own: fd has an offset of its own, which SEEK_DATA may move: holes are not read then.
+    """
     from xxhash import xxh3_128
 
     h = xxh3_128()
     at = 0
-    while block := os.pread(fd, _BLOCK, at):
-        h.update(block)
-        at += len(block)
+    size = os.fstat(fd).st_size
+    for start, end in (*_data_extents(fd, size), (size, size)) if own else ((0, 1 << 62),):
+        while at < start:
+            zeros = _ZEROS[: start - at]
+            h.update(zeros)
+            at += len(zeros)
+        while at < end and (block := os.pread(fd, min(_BLOCK, end - at), at)):
+            h.update(block)
+            at += len(block)
+    if own:
+        os.lseek(fd, 0, os.SEEK_SET)
     return h.hexdigest(), at
 
 
