@@ -181,7 +181,7 @@ def _head(size: int, kind: int = 3, flags: int = 0) -> bytes:
         (_head(17), "size 17"),
         (_head(0xFFFFFFFF), "size 4294967295"),
         (_head(16, kind=0), "unknown kind 0"),
-        (_head(16, kind=14), "unknown kind 14"),
+        (_head(16, kind=15), "unknown kind 15"),
         (_head(16, flags=0x80), "unknown flags"),
         (_head(16, kind=12, flags=0x20), "unknown flags"),
         (_head(16, flags=Flag.REGS), "mask is cut"),
