@@ -27,8 +27,8 @@ SKIPPED = 77
 
 #: Options of `record`: short slices where tasks wait for each other.
 OPTIONS = ("-c", "1")
-#: Landings where each is dear: a thread spins for a whole slice, or hits are decided by breakpoint.
-FEWER = {"code_made_at_run_time": 2, "spin_locks": 10}
+#: Landings where each is dear: a thread spins for a whole slice.
+FEWER = {"spin_locks": 10}
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ SOURCES = sorted(PROGRAMS.glob("*.c"))
 @pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
 def test_program(source: Path, binaries: Path, tmp_path: Path) -> None:
     landings = min(LANDINGS, FEWER.get(source.stem, LANDINGS))
-    command = [compiled(source, binaries), str(landings)]
+    command: list[str | Path] = [compiled(source, binaries), str(landings)]
     recorded, statistics = check(command, tmp_path)
     if recorded.status == SKIPPED:
         pytest.skip(recorded.stdout.decode().strip())

@@ -61,6 +61,7 @@ _PAGE: Final = 4096
 _N_KEPT: Final = 256
 # Words that a site remembers from one landmark to the next.
 _N_TELLING: Final = 3
+_SYS_MPROTECT: Final = 10
 _SYS_MUNMAP: Final = 11
 _PROT_WRITE: Final = 2
 _STACK_ROOM: Final = 64 << 20
@@ -266,6 +267,27 @@ class Overshot(Exception):
         self.found = found
 
 
+class _Written(Exception):
+    """The program is about to write to the pages of the patch."""
+
+    def __init__(self, found: Found) -> None:
+        super().__init__()
+        self.found = found
+
+
+class _Guard(NamedTuple):
+    """Pages that a patch lies in and that the program may write: how they are protected."""
+
+    start: int
+    size: int
+    prot: int
+
+    def holds(self, tid: int) -> bool:
+        """Whether the task's fault is there."""
+        address = int.from_bytes(_core.siginfo(tid)[16:24], "little")
+        return self.start <= address < self.start + self.size
+
+
 class _Site(NamedTuple):
     """A site and its own patcher: only one site's jump is in place at a time, so each is planned on
     the original bytes, whatever other sites lie beside it."""
@@ -275,6 +297,7 @@ class _Site(NamedTuple):
     patch: Patch
     telling: list[int]
     """Addresses of words that told candidates apart here."""
+    guard: _Guard | None
 
     def switch(self, target: Target, *, on: bool) -> None:
         """Puts the jump in place, or the original bytes back."""
@@ -331,9 +354,6 @@ class Searcher:
     def _make(self, address: int, order: Sequence[str], telling: list[int]) -> _Site:
         """Patches a site; its jump is in place then."""
         where = next((m for m in self._target.maps() if m.start <= address < m.end), None)
-        if where is not None and where.prot & _PROT_WRITE:
-            # a patch may be written over, and what was there is not what will be
-            raise CannotSearch("code that the program may write")
         patcher = Patcher(self._target)
         try:
             body = _Body(self._block(address), order, len(telling))
@@ -348,8 +368,19 @@ class Searcher:
             self._blocks.append(body.data)
             raise CannotSearch("; ".join(outcome.passed_over) or "only a breakpoint fits")
         body.assemble(outcome.stub)
-        self._sites[address] = _Site(patcher, body, outcome, telling)
-        return self._sites[address]
+        guard = None
+        if where is not None and where.prot & _PROT_WRITE:
+            start = min(outcome.writes) & -_PAGE
+            guard = _Guard(start, (max(outcome.writes) & -_PAGE) + _PAGE - start, where.prot)
+        site = self._sites[address] = _Site(patcher, body, outcome, telling, guard)
+        if guard is not None and not (where and where.end >= guard.start + guard.size):
+            self._uninstall(address, self._sites.pop(address))
+            raise CannotSearch("code that the program may write, at the end of a mapping")
+        return site
+
+    def _protect(self, guard: _Guard, *, on: bool) -> None:
+        prot = guard.prot & ~_PROT_WRITE if on else guard.prot
+        self._target.syscall(_SYS_MPROTECT, guard.start, guard.size, prot)
 
     def _probe(self, task: Task, regs: Sequence[int]) -> tuple[Found | None, list[str]]:
         """Looks at the first hits from outside: whether the landmark is among them already, and
@@ -401,11 +432,39 @@ class Searcher:
                 return found
             before = _PROBES - 1  # the last of them has not been executed yet
             site = self._make(address, order, [])
+        if site.guard is not None:
+            return self._guarded(task, regs, site, before)
         try:
             found = self._search(task, regs, site)
         finally:
             site.switch(self._target, on=False)
         return found._replace(hits=found.hits + before)
+
+    def _guarded(self, task: Task, regs: Sequence[int], site: _Site, before: int) -> Found:
+        """In code that the program may write: not writable while the patch is there. When it is
+        written to, the patch goes, until the site is executed the next time."""
+        address = regs[_RIP]
+        total = Found(before, 0, 0)
+        while True:
+            assert site.guard is not None
+            self._protect(site.guard, on=True)
+            try:
+                found, written = self._search(task, regs, site), False
+            except _Written as e:
+                found, written = e.found, True
+            except Overshot:
+                site.switch(self._target, on=False)
+                raise
+            self._protect(site.guard, on=False)
+            self._uninstall(address, self._sites.pop(address))
+            total = Found(*(a + b for a, b in zip(total, found, strict=True)))
+            if not written:
+                return total
+            at_once, order = self._probe(task, regs)
+            if at_once is not None:
+                return Found(*(a + b for a, b in zip(total, at_once, strict=True)))
+            total = total._replace(hits=total.hits + _PROBES - 1)
+            site = self._make(address, order, [])
 
     @staticmethod
     def _same_registers(now: Sequence[int], regs: Sequence[int]) -> bool:
@@ -450,6 +509,10 @@ class Searcher:
         while True:
             status = core.advance(task.serial)
             signo = os.WSTOPSIG(status) if os.WIFSTOPPED(status) else 0
+            guard = site.guard
+            if guard is not None and signo == signal.SIGSEGV and guard.holds(task.tid):
+                site.patcher.resolve(task.tid, signo)  # back to the original if it was displaced
+                raise _Written(so_far())
             trap = None
             if signo in (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL):
                 trap = site.patcher.resolve(task.tid, signo)
@@ -460,7 +523,11 @@ class Searcher:
             now = list(_core.getregs(task.tid))
             if trap.offset == body.candidate:
                 candidates += 1
+                if guard is not None:  # code that is data, too, and compared as such
+                    site.switch(self._target, on=False)
                 same, differing = core.compare_sample(task.serial, 6)
+                if guard is not None:
+                    site.switch(self._target, on=True)
                 if same and self._same_registers(body.view(0, now, self._target), regs):
                     now = body.view(trap.offset, now, self._target)
                     now[_RIP] = regs[_RIP]

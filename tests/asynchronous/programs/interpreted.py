@@ -20,7 +20,7 @@ def on_alarm(number: int, frame: FrameType | None) -> None:
         return
     counts = [v for v in frame.f_locals.values() if type(v) is int]
     seen.append((frame.f_lineno, frame.f_code.co_name, hash(tuple(counts))))
-    if len(seen) >= WANTED:
+    if len(seen) == WANTED:
         raise Enough
 
 
