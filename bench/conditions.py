@@ -95,14 +95,15 @@ class Loop:
             if evaluator.startswith("supervisor"):
                 self._variant(session, evaluator.partition(" ")[2], kind)
             else:
-                session.add("site", KINDS[kind], live.stop(), evaluator=evaluator)  # type: ignore[arg-type]
+                session.add("site", KINDS[kind], live.stop(), evaluator=evaluator)
             before = time.process_time_ns()
             for event in session.events(timeout=300):
                 assert isinstance(event, live.Exited), event
             own = time.process_time_ns() - before
             if not evaluator.startswith("supervisor "):
                 counts = next(iter(session.counts().values()))
-                assert counts.hits == counts.rejected == hits, counts
+                if not counts.hits == counts.rejected == hits:
+                    raise live.LiveError(f"{evaluator} counted {counts}, not {hits}")
             file.seek(0)
             wall, cpu = map(int, file.read().split())
         return wall / hits, (cpu + own) / hits
@@ -124,7 +125,9 @@ class Loop:
 
         supervised.arm = arm  # type: ignore[assignment]
         try:
-            session.add("site", KINDS[kind], live.stop(), evaluator="supervisor")
+            # a jump is not copied
+            place = "behind" if variant == "(copy)" else "site"
+            session.add(place, KINDS[kind], live.stop(), evaluator="supervisor")
         finally:
             supervised.arm = original
 
