@@ -84,6 +84,8 @@ def refusal(process: Process, wanted: Wanted) -> str | None:
     why = process.calls_refused()
     if why:
         return why
+    if process.shadow_stack():
+        return "the process has a shadow stack"
     start, end = wanted.address - 32, wanted.address + 32
     for armed in process.armed:
         if armed.active and armed.evaluator == "supervisor" and start < armed.address < end:

@@ -74,6 +74,16 @@ class Process:
             return str(error)
         return None if self._gadget() else "no system-call instruction is mapped"
 
+    def shadow_stack(self) -> bool:
+        """Whether the process keeps its return addresses twice (CET, Linux 6.6): only the
+        processor can execute its calls and returns then."""
+        try:
+            text = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return False
+        features = text.partition("x86_Thread_features:")[2].partition("\n")[0]
+        return "shstk" in features.split()
+
     def _gadget(self) -> bool:
         """Find a system-call instruction for calls that the process is made to execute."""
         if self._gadget_known:

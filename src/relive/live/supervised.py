@@ -62,6 +62,7 @@ def arm(
         return why
     kind = _KINDS[request.access] if kind is None else kind
     slot = slots.NO_SLOT
+    emulate = emulate and not process.shadow_stack()
     if kind == CODE:
         over = _patched_over(process, wanted.address)
         if over is not None:
