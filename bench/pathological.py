@@ -1,4 +1,4 @@
-"""A tight loop under thousands of asynchronous events, recorded once, replayed under each evaluator.
+"""A tight loop under thousands of asynchronous events, replayed under each evaluator.
 
 A loop of three instructions (add, compare, jump) takes SIGALRM at a short period: each signal's
 place has to be found among some hundred thousand executions of the same address.  The supervisor
@@ -34,8 +34,11 @@ def record(program: Path, recording: Path, iterations: int, period: int) -> floa
     """Seconds of a recorded run."""
     start = time.perf_counter()
     subprocess.run(
-        [*common.RELIVE, "record", "-q", "-o", recording, "--"]
-        + [program, str(iterations), str(period)],
+        [
+            *common.RELIVE,
+            *("record", "-q", "-o", recording, "--"),
+            *(program, str(iterations), str(period)),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=common.LIMIT,
@@ -63,44 +66,45 @@ def main() -> None:
     common.title("Pathological recording: a tight loop under a timer")
 
     def rows() -> Iterator[list[str]]:
-        with common.compiled("tight_loop") as programs:
-            with tempfile.TemporaryDirectory(prefix="relive-pathological-") as text:
-                program = programs / "tight_loop"
-                command = [program, str(args.iterations), str(args.period)]
-                native = sorted(
-                    common.run(command, cwd=Path(text), pin=True).seconds
-                    for _ in range(args.rounds)
-                )[args.rounds // 2]
-                yield ["native", f"{native:.2f}", "1.00", "", "", "", ""]
-                long = Path(text) / "long"
-                recorded = record(program, long, args.iterations, args.period)
-                yield ["record", f"{recorded:.2f}", f"{recorded / native:.2f}", "", "", "", ""]
-                short = Path(text) / "short"
-                record(program, short, max(args.hits * 20, 2_000_000), args.period)
-                slow = replay(short, "supervisor")
-                each = slow.searching / max(slow.hits, 1)
-                runs = sorted(replay(long, "auto") for _ in range(args.rounds))
-                quick = runs[args.rounds // 2]
-                would = native + quick.hits * each
-                yield [
-                    "replay, supervisor (estimated)",
-                    f"{would:.0f}",
-                    f"{would / native:.0f}",
-                    str(quick.stops),
-                    f"{quick.hits:,}",
-                    f"{each * 1e9:.0f}",
-                    f"measured: {slow.stops} stops, {slow.hits:,} hits, {slow.searching:.1f} s",
-                ]
-                reduction = 1 - (quick.seconds - native) / (would - native)
-                yield [
-                    "replay, in-process",
-                    f"{quick.seconds:.2f}",
-                    f"{quick.seconds / native:.2f}",
-                    str(quick.stops),
-                    f"{quick.hits:,}",
-                    f"{quick.searching / max(quick.hits, 1) * 1e9:.2f}",
-                    f"{100 * reduction:.3f} % of the supervisor's overhead taken off",
-                ]
+        with (
+            common.compiled("tight_loop") as programs,
+            tempfile.TemporaryDirectory(prefix="relive-pathological-") as text,
+        ):
+            program = programs / "tight_loop"
+            command = [program, str(args.iterations), str(args.period)]
+            native = sorted(
+                common.run(command, cwd=Path(text), pin=True).seconds for _ in range(args.rounds)
+            )[args.rounds // 2]
+            yield ["native", f"{native:.2f}", "1.00", "", "", "", ""]
+            long = Path(text) / "long"
+            recorded = record(program, long, args.iterations, args.period)
+            yield ["record", f"{recorded:.2f}", f"{recorded / native:.2f}", "", "", "", ""]
+            short = Path(text) / "short"
+            record(program, short, max(args.hits * 20, 2_000_000), args.period)
+            slow = replay(short, "supervisor")
+            each = slow.searching / max(slow.hits, 1)
+            runs = sorted(replay(long, "auto") for _ in range(args.rounds))
+            quick = runs[args.rounds // 2]
+            would = native + quick.hits * each
+            yield [
+                "replay, supervisor (estimated)",
+                f"{would:.0f}",
+                f"{would / native:.0f}",
+                str(quick.stops),
+                f"{quick.hits:,}",
+                f"{each * 1e9:.0f}",
+                f"measured: {slow.stops} stops, {slow.hits:,} hits, {slow.searching:.1f} s",
+            ]
+            reduction = 1 - (quick.seconds - native) / (would - native)
+            yield [
+                "replay, in-process",
+                f"{quick.seconds:.2f}",
+                f"{quick.seconds / native:.2f}",
+                str(quick.stops),
+                f"{quick.hits:,}",
+                f"{quick.searching / max(quick.hits, 1) * 1e9:.2f}",
+                f"{100 * reduction:.3f} % of the supervisor's overhead taken off",
+            ]
 
     head = ["", "s", "of native", "stops", "hits", "ns a hit (whole search)", ""]
     common.table(head, rows())

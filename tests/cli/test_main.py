@@ -64,7 +64,11 @@ def test_no_arguments(relive: Relive) -> None:
         (["replay", "-a", "nope"], 1, "relive: error: no recording 'nope' here or in"),
         (["replay", "-g", "5"], 2, "relive: error: replay: -g is not available: debugging"),
         (["record"], 2, "relive: error: record: an argument is missing; usage: relive record"),
-        (["record", "--seed", "x", "true"], 2, "relive: error: record: --seed takes a whole number"),
+        (
+            ["record", "--seed", "x", "true"],
+            2,
+            "relive: error: record: --seed takes a whole number",
+        ),
         (["record", "-v", "x", "y"], 2, "relive: error: record: -v takes NAME=VALUE, not 'x'"),
         (["record", "--verify-memory=x", "y"], 2, "relive: error: record: --verify-memory=x"),
         (["-q", "x"], 2, "relive: error: no command before option -q"),
