@@ -318,26 +318,6 @@ static int put_word(struct buf *out, uint64_t addr, uint64_t value)
     return rc ? rc : buf_put_u64(out, value);
 }
 
-/* Time on a processor, from /proc/TID/schedstat: the CPU clock of another process's thread can't be
- * read (clock_getcpuclockid(3)). */
-static uint64_t thread_cpu_ns(int tid)
-{
-    char path[40], text[64];
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/schedstat", tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    return strtoull(text, NULL, 10);
-}
-
 static int by_size(const void *a, const void *b)
 {
     const struct area *x = a, *y = b;
@@ -388,7 +368,7 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
 
     if ((rc = xstate_values(tid, area, &len)) ||
         (rc = put_word(ret, LANDMARK_XSTATE, digest64(area, len, 0))) ||
-        (rc = put_word(ret, LANDMARK_CPU, thread_cpu_ns(tid))) ||
+        (rc = put_word(ret, LANDMARK_CPU, task_cpu_ns(tid))) ||
         (rc = buf_put_u64(ret, LANDMARK_XVALUES)) || (rc = buf_put_u32(ret, (uint32_t)len)) ||
         (rc = buf_put(ret, area, len)))
         return rc;

@@ -66,6 +66,7 @@ static const struct {
     {"DIV_INSTRUCTION", DIV_INSTRUCTION},
     {"DIV_NO_TASK", DIV_NO_TASK},
     {"DIV_LANDMARK", DIV_LANDMARK},
+    {"DIV_LOST", DIV_LOST},
 };
 
 static int module_exec(PyObject *module)
@@ -73,7 +74,8 @@ static int module_exec(PyObject *module)
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
             return -1;
-    if (PyModule_AddFunctions(module, ring_methods) < 0)
+    if (PyModule_AddFunctions(module, ring_methods) < 0 ||
+        PyModule_AddFunctions(module, rewind_methods) < 0)
         return -1;
     if (module_add_type(module, &recorder_spec, "Recorder") < 0)
         return -1;

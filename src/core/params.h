@@ -76,9 +76,16 @@ int params_redirect_finish(const struct call_desc *d, struct params_redirect *r,
                            const struct mem *m, struct buf *ret);
 void params_redirect_free(struct params_redirect *r);
 
+/* Where a replay writes what the program wrote. The first `skip` bytes are known to the reader
+ * already, from a replay that ended before; `seen` counts all. */
+struct echo {
+    int fd; /* -1: nowhere */
+    uint64_t skip, seen;
+};
+
 /* Replay: writes the first `result` bytes that the program handed to a write-like
- * call (ARG_IN sized by an argument, ARG_IOV_IN, ARG_MSG_IN, ARG_MMSG_IN) to `fd`. 0 or -errno. */
+ * call (ARG_IN sized by an argument, ARG_IOV_IN, ARG_MSG_IN, ARG_MMSG_IN) to `to`. 0 or -errno. */
 int params_echo(const struct call_desc *d, const uint64_t args[CALL_MAX_ARGS], int64_t result,
-                const struct mem *m, int fd);
+                const struct mem *m, struct echo *to);
 
 #endif

@@ -18,6 +18,22 @@ static struct replayer *rp_of(PyObject *self)
     return &((ReplayerObject *)self)->rp;
 }
 
+/* The wait for a task was interrupted: has a signal handler of Python's something to say? */
+static int check_signals(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    int rc = PyErr_CheckSignals();
+
+    PyGILState_Release(state);
+    return rc;
+}
+
+/* -EINTR comes with an exception of a signal handler's. */
+static PyObject *failed(int rc)
+{
+    return PyErr_Occurred() ? NULL : raise_errno(-rc);
+}
+
 static PyObject *rp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -25,8 +41,10 @@ static PyObject *rp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
     (void)args;
     (void)kwargs;
-    if (self)
+    if (self) {
         replayer_init(rp_of(self));
+        rp_of(self)->check = check_signals;
+    }
     return self;
 }
 
@@ -84,6 +102,8 @@ static PyObject *rp_run(PyObject *self, PyObject *ignored)
     Py_BEGIN_ALLOW_THREADS
     why = replayer_run(rp_of(self), &err);
     Py_END_ALLOW_THREADS
+    if (PyErr_Occurred())
+        return NULL;
     return Py_BuildValue("iiK", (int)why, err, (unsigned long long)rp_of(self)->number);
 }
 
@@ -260,10 +280,56 @@ static PyObject *rp_apply(PyObject *self, PyObject *args)
 
 static PyObject *rp_set_output(PyObject *self, PyObject *args)
 {
+    unsigned long long out_skip = 0, err_skip = 0;
     struct replayer *p = rp_of(self);
 
-    if (!PyArg_ParseTuple(args, "ii", &p->out_fd, &p->err_fd))
+    if (!PyArg_ParseTuple(args, "ii|KK", &p->out.fd, &p->err.fd, &out_skip, &err_skip))
         return NULL;
+    p->out.skip = out_skip;
+    p->err.skip = err_skip;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_echoed(PyObject *self, PyObject *ignored)
+{
+    const struct replayer *p = rp_of(self);
+
+    (void)ignored;
+    return Py_BuildValue("KK", (unsigned long long)p->out.seen, (unsigned long long)p->err.seen);
+}
+
+static PyObject *rp_patience(PyObject *self, PyObject *args)
+{
+    struct watch *w = &rp_of(self)->watch;
+    unsigned long long ms = WATCH_PATIENCE_NS / 1000000;
+
+    if (!PyArg_ParseTuple(args, "I|K", &w->factor, &ms))
+        return NULL;
+    w->patience = 1000000 * (uint64_t)ms;
+    Py_RETURN_NONE;
+}
+
+static PyObject *rp_lost(PyObject *self, PyObject *ignored)
+{
+    const struct watch *w = &rp_of(self)->watch;
+
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(w->lost ? w->limit : 0);
+}
+
+/* settle(serial): the interrupted call that is to be made again is rewound to, as resuming the task would do. */
+static PyObject *rp_settle(PyObject *self, PyObject *args)
+{
+    struct rtask *t;
+    unsigned serial;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "I", &serial))
+        return NULL;
+    if (!(t = replayer_task(rp_of(self), serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    if ((rc = replay_settle(t)))
+        return raise_errno(-rc);
     Py_RETURN_NONE;
 }
 
@@ -295,7 +361,7 @@ static PyObject *rp_advance(PyObject *self, PyObject *args)
     own_tsc(1);
     Py_END_ALLOW_THREADS
     if (rc)
-        return raise_errno(-rc);
+        return failed(rc);
     return PyLong_FromLong(status);
 }
 
@@ -318,7 +384,7 @@ static PyObject *rp_search(PyObject *self, PyObject *args)
     own_tsc(1);
     Py_END_ALLOW_THREADS
     if (rc < 0)
-        return raise_errno(-rc);
+        return failed(rc);
     return Py_BuildValue("iKKK", rc ? status : 0, (unsigned long long)hits,
                          (unsigned long long)candidates, (unsigned long long)refinements);
 }
@@ -450,7 +516,12 @@ static PyMethodDef rp_methods[] = {
     {"drop_task", rp_drop, METH_VARARGS, "drop_task(serial)"},
     {"mem_fd", rp_mem_fd, METH_VARARGS, "mem_fd(serial)"},
     {"apply", rp_apply, METH_VARARGS, "apply(serial, output blob)"},
-    {"set_output", rp_set_output, METH_VARARGS, "set_output(stdout fd, stderr fd); -1: silent"},
+    {"set_output", rp_set_output, METH_VARARGS,
+     "set_output(stdout fd, stderr fd, bytes of each to leave out); -1: silent"},
+    {"echoed", rp_echoed, METH_NOARGS, "echoed() -> bytes of stdout, of stderr, left out ones included"},
+    {"patience", rp_patience, METH_VARARGS, "patience(factor, ms): see struct watch"},
+    {"lost", rp_lost, METH_NOARGS, "lost() -> ns of processor time after which the task was stopped, or 0"},
+    {"settle", rp_settle, METH_VARARGS, "settle(serial): rewinds to a call that is made again"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},
     {"search", rp_search, METH_VARARGS, "search(serial) -> (status, hits, candidates, refinements)"},
     {"sample_word", rp_sample_word, METH_VARARGS, "sample_word(address) -> recorded value or None"},

@@ -12,12 +12,15 @@ int replayer_init(struct replayer *p)
 {
     memset(p, 0, sizeof *p);
     p->stop_at = UINT64_MAX;
-    p->out_fd = p->err_fd = -1;
+    p->out.fd = p->err.fd = -1;
+    p->watch.patience = WATCH_PATIENCE_NS;
+    p->watch.factor = WATCH_FACTOR;
     return 0;
 }
 
 void replayer_free(struct replayer *p)
 {
+    watch_stop(p);
     for (unsigned i = 0; i < p->n_tasks; i++) {
         mem_close(&p->tasks[i]->mem);
         free(p->tasks[i]);
@@ -146,6 +149,11 @@ static int apply_restart(struct rtask *t)
     return regs_set(t->tid, &regs);
 }
 
+int replay_settle(struct rtask *t)
+{
+    return t->restart ? apply_restart(t) : 0;
+}
+
 /* Runs the task to its next stop. 0 and the status, or -errno. */
 int replay_advance(struct replayer *p, struct rtask *t, int *ret_status)
 {
@@ -153,14 +161,14 @@ int replay_advance(struct replayer *p, struct rtask *t, int *ret_status)
         siginfo_t info;
         int rc;
 
-        if (t->restart && (rc = apply_restart(t)))
+        if ((rc = replay_settle(t)))
             return rc;
         if ((rc = task_resume(t->tid, PTRACE_SYSEMU, 0)))
             return rc;
         p->n_stops++;
-        if ((rc = wait_for(t->tid, 0, ret_status)) < 0)
+        if ((rc = watch_wait(p, t, ret_status)))
             return rc;
-        if (!WIFSTOPPED(*ret_status) || WSTOPSIG(*ret_status) == (SIGTRAP | 0x80))
+        if (!WIFSTOPPED(*ret_status) || WSTOPSIG(*ret_status) == (SIGTRAP | 0x80) || p->watch.lost)
             return 0;
         if (*ret_status >> 16)
             continue; /* a trap of job control */
@@ -181,6 +189,8 @@ static enum rp_reason wrong_stop(struct replayer *p, struct rtask *t, int status
 {
     if (!WIFSTOPPED(status))
         return replay_diverge(p, t, DIV_GONE, 0, expected, (uint64_t)status);
+    if (p->watch.lost)
+        return replay_diverge(p, t, DIV_LOST, 0, expected, p->watch.limit);
     return replay_diverge(p, t, DIV_STOP, 0, expected, (uint64_t)status);
 }
 
@@ -266,10 +276,10 @@ static enum rp_reason call_done(struct replayer *p, struct rtask *t, int *ret_er
     if ((why = apply_out(p, t, ret_errno)) != RP_NEED_CHUNK)
         return why;
     if ((e->flags & (EVF_ECHO_OUT | EVF_ECHO_ERR)) && t->desc && e->result > 0) {
-        int fd = e->flags & EVF_ECHO_OUT ? p->out_fd : p->err_fd;
+        struct echo *to = e->flags & EVF_ECHO_OUT ? &p->out : &p->err;
 
         call_args(&t->regs, args);
-        if (fd >= 0 && (rc = params_echo(t->desc, args, e->result, &t->mem, fd)))
+        if (to->fd >= 0 && (rc = params_echo(t->desc, args, e->result, &t->mem, to)))
             return failed(rc, ret_errno);
     }
     if ((rc = reg_poke(t->tid, R_RAX, (uint64_t)e->result)))
@@ -422,7 +432,10 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
 enum rp_reason replayer_run(struct replayer *p, int *ret_errno)
 {
     enum rp_reason why = RP_NEED_CHUNK;
+    int rc;
 
+    if ((rc = watch_start(p)))
+        return failed(rc, ret_errno);
     if (own_tsc(0) == 0)
         p->tsc_off = true;
     while (p->at < p->len) {
@@ -435,6 +448,7 @@ enum rp_reason replayer_run(struct replayer *p, int *ret_errno)
             break;
         }
         p->event.number = p->number;
+        p->event_ms = p->event.time_ms - p->last_ms;
         if ((why = play(p, ret_errno)) != RP_NEED_CHUNK)
             break;
         replayer_next(p);
@@ -449,6 +463,7 @@ void replayer_next(struct replayer *p)
 {
     p->at += p->event.size;
     p->number++;
+    p->last_ms = p->event.time_ms;
 }
 
 enum rp_reason replayer_finish_call(struct replayer *p, int *ret_errno)

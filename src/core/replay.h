@@ -5,6 +5,8 @@
 #ifndef RELIVE_REPLAY_H
 #define RELIVE_REPLAY_H
 
+#include <time.h>
+
 #include "evread.h"
 #include "params.h"
 #include "tracee.h"
@@ -30,6 +32,7 @@ enum diverged {
     DIV_INSTRUCTION, /* not the trapped instruction expected */
     DIV_NO_TASK,
     DIV_LANDMARK, /* not found before the task's next event; expected = rip, found = status */
+    DIV_LOST,     /* no stop at all in a time (found: ns of processor time) that should do */
 };
 
 struct divergence {
@@ -50,6 +53,18 @@ struct rtask {
     int64_t restart;       /* restart code to be applied when resumed, 0 for none */
 };
 
+/* See replay_watch.c. limit: ns of processor time that an interval may take: patience, and factor
+ * times what it took when it was recorded; lost: the last stop was made because that was passed. */
+#define WATCH_PATIENCE_NS 20000000000ull /* the machine may be busy */
+#define WATCH_FACTOR 20
+struct watch {
+    bool has_timer, lost;
+    timer_t timer;
+    uint64_t event, start, limit, patience;
+    uint32_t serial;
+    unsigned factor;
+};
+
 struct replayer {
     uint64_t refinements; /* of the search under way */
     struct rtask **tasks;
@@ -63,9 +78,12 @@ struct replayer {
     uint64_t stop_at; /* event number before which to stop, UINT64_MAX never */
     struct divergence diverged;
     struct buf in;
-    int out_fd, err_fd;
+    struct echo out, err;
     bool tsc_off;
     uint64_t n_stops;
+    uint32_t last_ms, event_ms; /* time of the event before; from it to the event at hand */
+    struct watch watch;
+    int (*check)(void); /* non-zero: give up with -EINTR */
 };
 
 int replayer_init(struct replayer *p);
@@ -86,12 +104,20 @@ void replayer_next(struct replayer *p);
 /* replay.c, for replay_async.c */
 enum rp_reason replay_diverge(struct replayer *p, struct rtask *t, enum diverged what,
                               unsigned index, uint64_t expected, uint64_t found);
-/* Runs the task to its next stop (0 and the status, or -errno). */
+/* Does what resuming the task would do first: rewinds to a call that is made again. */
+int replay_settle(struct rtask *t);
+/* Runs the task to its next stop (0 and the status, or -errno). With watch.lost it was stopped for
+ * running too long; the status is PTRACE_EVENT_STOP's then. */
 int replay_advance(struct replayer *p, struct rtask *t, int *ret_status);
 /* replay_async.c: the supervisor's evaluator, which decides every hit of the landmark's address
  * from outside (the baseline, and the slow twin). */
 int replay_search(struct replayer *p, struct rtask *t, uint64_t *ret_hits,
                   uint64_t *ret_candidates, uint64_t *ret_refinements, int *ret_status);
+
+/* replay_watch.c */
+int watch_start(struct replayer *p);
+void watch_stop(struct replayer *p);
+int watch_wait(struct replayer *p, struct rtask *t, int *ret_status);
 
 int replayer_spawn(const char *agent_path, int cpu, int *ret_tid);
 

@@ -380,3 +380,21 @@ char task_state_letter(int tid)
     p = strrchr(text, ')'); /* the name may hold anything */
     return p && p[1] == ' ' ? p[2] : 0;
 }
+
+uint64_t task_cpu_ns(int tid)
+{
+    char path[40], text[64];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/schedstat", tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    return strtoull(text, NULL, 10);
+}

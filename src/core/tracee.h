@@ -98,5 +98,8 @@ int hw_break(int tid, unsigned n, uint64_t address);
 
 /* State letter of /proc/TID/stat, 0 when gone. */
 char task_state_letter(int tid);
+/* Time on a processor (ns), from /proc/TID/schedstat: the CPU clock of another process's thread
+ * can't be read (clock_getcpuclockid(3)). 0 when it is not known. */
+uint64_t task_cpu_ns(int tid);
 
 #endif

@@ -47,6 +47,7 @@ DIV_MEMORY: int
 DIV_INSTRUCTION: int
 DIV_NO_TASK: int
 DIV_LANDMARK: int
+DIV_LOST: int
 
 Registers = tuple[int, ...]
 
@@ -84,12 +85,30 @@ def digest64(data: bytes, seed: int = 0, /) -> int:
     """The 64-bit digest of the recording format (relive.trace.digest is its twin)."""
 
 def ring_take(
-    memory: ReadableBuffer, offset: int, size: int, position: int, sizes: ReadableBuffer, limit: int, /
+    memory: ReadableBuffer,
+    offset: int,
+    size: int,
+    position: int,
+    sizes: ReadableBuffer,
+    limit: int,
+    /,
 ) -> tuple[bytes, int]: ...
 def digest_memory(tid: int, fd: int, start: int, length: int, /) -> int:
     """A digest of the pages of a private mapping that are the process's own (/proc/PID/pagemap).
 
     fd: its /proc/PID/mem. Pages of zeros count for nothing. Raises OSError."""
+
+def rewind_memory(tid: int, fd: int, copy_fd: int, start: int, length: int, /) -> int:
+    """Makes the pages of a private mapping that are the process's own equal to a copy's; how many
+    differed. fd, copy_fd: /proc/PID/mem of both. Pages that the copy lacks become zeros.
+
+    Raises OSError."""
+
+def get_xstate(tid: int, /) -> bytes:
+    """The extended state as PTRACE_GETREGSET(NT_X86_XSTATE) gives it. Raises OSError."""
+
+def set_xstate(tid: int, area: bytes, /) -> None:
+    """Sets it. Raises OSError."""
 
 def xsavec_layout(mask: int, /) -> tuple[int, int]:
     """(bytes, supported components) of a compacted XSAVE area (Intel SDM vol. 1, 13.4.3)."""
@@ -180,13 +199,35 @@ class Replayer:
     def drop_task(self, serial: int, /) -> None: ...
     def mem_fd(self, serial: int, /) -> int: ...
     def apply(self, serial: int, blob: bytes, /) -> None: ...
-    def set_output(self, stdout: int, stderr: int, /) -> None: ...
-    def advance(self, serial: int, /) -> int: ...
+    def set_output(
+        self, stdout: int, stderr: int, stdout_skip: int = 0, stderr_skip: int = 0, /
+    ) -> None:
+        """Where the program's output goes, -1 for nowhere; the first bytes of it are left out."""
+
+    def echoed(self) -> tuple[int, int]:
+        """Bytes written to stdout and stderr so far, those left out included."""
+
+    def patience(self, factor: int, ms: int = 20000, /) -> None:
+        """Processor time that an interval may take before its task counts as lost: `factor` times
+        its recorded time, and so many milliseconds besides."""
+
+    def lost(self) -> int:
+        """The processor time (ns) after which the last stop was made, because the task came to
+        none by itself; else 0."""
+
+    def settle(self, serial: int, /) -> None:
+        """Rewinds to a call that is made again, as resuming would. Raises OSError."""
+
+    def advance(self, serial: int, /) -> int:
+        """Runs the task to its next stop; its calls are not executed. The wait status.
+
+        Raises OSError, and what handlers of signals raise."""
+
     def search(self, serial: int, /) -> tuple[int, int, int, int]: ...
     def sample_word(self, address: int, /) -> int | None: ...
     def hw_break(self, serial: int, address: int, /) -> None: ...
-    def compare_sample(self, serial: int, max: int, /) -> tuple[int, list[tuple[int, int]]]: ...
-    def compare_xstate(self, serial: int, max: int, /) -> list[tuple[int, int, int]]: ...
+    def compare_sample(self, serial: int, most: int, /) -> tuple[int, list[tuple[int, int]]]: ...
+    def compare_xstate(self, serial: int, most: int, /) -> list[tuple[int, int, int]]: ...
     def stop_at(self, event: int, /) -> None: ...
 
 LIVE_HIT: int

@@ -70,6 +70,10 @@ class CEntry(ctypes.Structure):
     _fields_ = (("args", U64_6), ("before", U64_6), ("saved", CBuf))
 
 
+class CEcho(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("skip", ctypes.c_uint64), ("seen", ctypes.c_uint64))
+
+
 class CRedirect(ctypes.Structure):
     _fields_ = (("active", ctypes.c_int), ("args", U64_6), ("entry", CEntry), ("map", CBuf))
 
@@ -169,10 +173,19 @@ class Core:
         return out, rc != 0
 
     def echo(
-        self, desc: Sequence[Arg], args: Sequence[int], result: int, mem: CMem, fd: int
+        self,
+        desc: Sequence[Arg],
+        args: Sequence[int],
+        result: int,
+        mem: CMem,
+        fd: int,
+        skip: int = 0,
     ) -> int:
-        c, a = describe(desc), U64_6(*args)
-        rc = self.lib.params_echo(ctypes.byref(c), a, ctypes.c_int64(result), ctypes.byref(mem), fd)
+        c, a, to = describe(desc), U64_6(*args), CEcho(fd, skip, 0)
+        rc = self.lib.params_echo(
+            ctypes.byref(c), a, ctypes.c_int64(result), ctypes.byref(mem), ctypes.byref(to)
+        )
+        assert rc or to.skip == max(skip - to.seen, 0)
         return int(rc)
 
 

@@ -155,7 +155,9 @@ ECHO = {
 }
 
 
-def echoed(core: Core, child: Child, name: str, args: list[int], result: int) -> tuple[int, bytes]:
+def echoed(
+    core: Core, child: Child, name: str, args: list[int], result: int, skip: int = 0
+) -> tuple[int, bytes]:
     """What params_echo returns and writes; through a pipe that is read all along."""
     back, to = os.pipe()
     chunks: list[bytes] = []
@@ -167,7 +169,7 @@ def echoed(core: Core, child: Child, name: str, args: list[int], result: int) ->
     thread = threading.Thread(target=drain)
     thread.start()
     os.set_blocking(to, False)  # echo must cope with a full descriptor of the user's
-    rc = core.echo(ECHO[name], args + [0] * (6 - len(args)), result, child.mem, to)
+    rc = core.echo(ECHO[name], args + [0] * (6 - len(args)), result, child.mem, to, skip)
     os.close(to)
     thread.join()
     os.close(back)
@@ -189,6 +191,9 @@ def test_echo(core: Core, child: Child) -> None:
     for result in (1, 5, 6, 70005, 70008):
         assert echoed(core, child, "writev", [1, ARENA, len(iov)], result) == (0, joined[:result])
         assert echoed(core, child, "sendmsg", [1, ARENA + PAGE], result) == (0, joined[:result])
+    for skip in (1, 5, 6, 65536, 65537, 70008, 70009):
+        args = [1, ARENA, len(iov)]
+        assert echoed(core, child, "writev", args, 70008, skip) == (0, joined[skip:])
     sent = [joined[:5], joined[:900], joined]
     for result in (1, 2, 3):
         expected = (0, b"".join(sent[:result]))

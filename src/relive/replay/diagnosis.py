@@ -41,6 +41,11 @@ def _signal_stop(signo: int) -> str:
     return "a system call" if signo == signal.SIGTRAP | 0x80 else _signal(signo)
 
 
+def nothing_in(ns: int) -> str:
+    """A task that came to no stop, and the processor time it had."""
+    return f"no end of an interval after {ns / 1e9:.1f} s of processor time"
+
+
 def place(tid: int, address: int) -> str:
     """`name+offset` of the mapping that an address is in, or ""."""
     try:
@@ -56,11 +61,12 @@ def overshot(session: Session, event: int, task: Task, e: Overshot) -> Divergenc
     """A landmark was not found before the task's next stop."""
     rip = session.core.logged_regs(task.serial)[16]
     at = place(task.tid, rip) or hex(rip)
+    lost = session.core.lost()
+    came = f"{nothing_in(lost)}," if lost else f"{_stop(e.status)} first,"
     return DivergenceError(
         event,
         f"the recorded state at {at}",
-        f"{_stop(e.status)} first, after {e.found.hits} hits and {e.found.candidates}"
-        " with the same registers",
+        f"{came} after {e.found.hits} hits and {e.found.candidates} with the same registers",
         rip,
         task=task.serial,
     )
@@ -80,6 +86,8 @@ def divergence(session: Session, event: int, serial: int) -> DivergenceError:
             f"the bytes that were recorded for argument {index + 1} of the call",
             "other bytes there",
         )
+    elif what == _core.DIV_LOST:
+        words = _signal_stop(expected & 0xFF), nothing_in(found)
     elif what in (_core.DIV_STOP, _core.DIV_GONE):
         words = _signal_stop(expected & 0xFF), _stop(found)
     elif what == _core.DIV_MEMORY:

@@ -56,6 +56,18 @@ class Objects:
     def write(self, key: str, at: int, data: bytes) -> None:
         os.pwrite(self.get(key), data, at)
 
+    def copies(self) -> dict[str, int]:
+        """A memory file with the content of each, for `fill`; the caller closes them."""
+        found = {}
+        for key, source in self._fds.items():
+            to = found[key] = os.memfd_create(f"relive-copy-{key}", os.MFD_CLOEXEC)
+            size = os.fstat(source).st_size
+            os.ftruncate(to, size)
+            for start, end in _extents(source, size):
+                for at in range(start, end, 1 << 20):
+                    os.pwrite(to, os.pread(source, min(1 << 20, end - at), at), at)
+        return found
+
     def fill(self, key: str, source: int) -> None:
         """Makes the content that of the file behind `source`; what is a hole stays one."""
         to = self.get(key)
