@@ -42,7 +42,7 @@ enum ev_kind {
 #define EVF_ECHO_OUT 0x20   /* SYSCALL, EXIT: bytes went to the recorder's stdout */
 #define EVF_ECHO_ERR 0x40   /* ... to its stderr */
 #define EVF_SIG_SYNC 0x20   /* SIGNAL: the instruction caused it */
-#define EVF_SIG_ENTRY 0x40  /* SIGNAL, LANDMARK: placed just before the system call reached */
+#define EVF_MARK_ENTRY 0x40 /* LANDMARK: placed just before the system call reached */
 #define EVF_SIG_FATAL 0x80  /* SIGNAL: ends the process */
 #define EVF_REGS_XINIT 0x20 /* REGS: extended state becomes initial */
 #define EVF_REGS_XFRAME 0x40 /* REGS: extended state comes from the signal frame left */

@@ -480,7 +480,7 @@ static int signal_stop(struct recorder *r, struct task *t, int sig, struct reaso
 
     if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0)
         return -errno;
-    if ((rc = regs_get(t->tid, &regs)))
+    if ((rc = place_rewound(r, t)) || (rc = regs_get(t->tid, &regs)))
         return rc;
     if (at_call_boundary(&regs)) {
         place = SIGNAL_AT_BOUNDARY;
@@ -493,6 +493,8 @@ static int signal_stop(struct recorder *r, struct task *t, int sig, struct reaso
     } else if (t->fresh) {
         place = SIGNAL_AT_BOUNDARY;
     }
+    if ((rc = take_raised(t, sig, &info)))
+        return rc;
     t->unplaced = place == SIGNAL_IN_USER;
     *ret = (struct reason_info){WHY_SIGNAL, t->serial, sig, place};
     return 0;

@@ -10,6 +10,7 @@
 #ifndef RELIVE_RECORD_H
 #define RELIVE_RECORD_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <time.h>
 
@@ -46,8 +47,7 @@ enum reason {
 enum signal_place {
     SIGNAL_AT_BOUNDARY = 0, /* nothing executed since the last event of the task */
     SIGNAL_SYNC = 1,        /* the instruction at rip caused it */
-    SIGNAL_AT_ENTRY = 2,    /* just before the system call at rip */
-    SIGNAL_IN_USER = 3,     /* anywhere in user code */
+    SIGNAL_IN_USER = 2,     /* anywhere in user code */
 };
 
 struct mm_info {
@@ -95,13 +95,15 @@ struct task {
     bool spinning;   /* its last slice ended in a loop that waits for memory to change */
     bool preempting; /* an interrupt has been sent and not been seen yet */
     bool fresh;  /* has executed nothing since its last event, and no call number tells it */
-    bool marked; /* fresh when resumed: see mark_fresh */
+    bool rewound; /* has executed nothing since it was put back before the call that it had reached */
+    bool marked; /* fresh or rewound when resumed: see mark_fresh */
     bool unplaced; /* has run since its last event, and no event will tell how far: goes on first */
     bool dying; /* past its exit event, or killed */
 
     uint64_t scratch, scratch_size;
     bool no_remote; /* a filter of the program's own may refuse remote calls */
     struct stash stash;
+    struct stashed_signal raised; /* from the stash, raised anew and not seen yet; signo 0: none */
 };
 
 struct recorder {
@@ -181,6 +183,10 @@ int preempt(struct task *t);
  * at every entry from user code (arch/x86/entry/entry_64.S: -1, or the call's number). */
 int mark_fresh(struct task *t);
 int unmark_fresh(struct task *t);
+/* A stop of a task that was put back before a call. Its registers are not the program's there (the
+ * kernel's entry has changed rcx and r11), so no landmark would find it again: its place is logged as
+ * "before the call that is reached", and it is fresh then. */
+int place_rewound(struct recorder *r, struct task *t);
 /* The trap that the interrupt made. */
 int preempted(struct recorder *r, struct task *t, struct reason_info *ret);
 /* A group stop: the threads of a stopped process may be anywhere. */
@@ -198,5 +204,6 @@ int call_ended(struct recorder *r, struct task *t, struct reason_info *ret);
 int call_finish(struct recorder *r, struct task *t, struct reason_info *ret);
 int call_log_entry(struct recorder *r, struct task *t);
 int call_skip(struct task *t, int64_t result);
+int take_raised(struct task *t, int signo, const siginfo_t *info);
 
 #endif

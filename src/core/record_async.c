@@ -112,7 +112,7 @@ int mark_fresh(struct task *t)
     int rc;
 
     t->marked = false;
-    if (!t->fresh)
+    if (!t->fresh && !t->rewound)
         return 0;
     if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
         return rc;
@@ -126,19 +126,37 @@ int mark_fresh(struct task *t)
 
 int unmark_fresh(struct task *t)
 {
-    bool was_marked = t->marked;
+    bool was_marked = t->marked, was_fresh = t->fresh, was_rewound = t->rewound;
     uint64_t number;
     int rc;
 
-    t->marked = t->fresh = false;
+    t->marked = t->fresh = t->rewound = false;
     if (!was_marked)
         return 0;
     if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
         return rc;
     if (number != FRESH_MARK)
         return 0;
-    t->fresh = true;
+    t->fresh = was_fresh;
+    t->rewound = was_rewound;
     return reg_poke(t->tid, R_ORIG_RAX, ~0ull);
+}
+
+int place_rewound(struct recorder *r, struct task *t)
+{
+    struct event_out e = {.kind = EV_LANDMARK, .flags = EVF_MARK_ENTRY, .task = t->serial,
+                          .base = &t->base};
+    struct regs regs;
+    int rc;
+
+    if (!t->rewound)
+        return 0;
+    if ((rc = regs_get(t->tid, &regs)))
+        return rc;
+    e.regs = regs.r;
+    t->rewound = false;
+    t->fresh = true;
+    return evlog_put(&r->log, &e);
 }
 
 static bool at_boundary(const struct task *t, const struct regs *regs)
@@ -243,7 +261,7 @@ int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
 
     t->preempting = false;
     r->rotate = true;
-    if ((rc = regs_get(t->tid, &regs)))
+    if ((rc = place_rewound(r, t)) || (rc = regs_get(t->tid, &regs)))
         return rc;
     if (at_boundary(t, &regs))
         return 0;
@@ -259,7 +277,7 @@ int parked(struct recorder *r, struct task *t, struct reason_info *ret)
     struct regs regs;
     int rc;
 
-    if ((rc = regs_get(t->tid, &regs)) || at_boundary(t, &regs))
+    if ((rc = place_rewound(r, t)) || (rc = regs_get(t->tid, &regs)) || at_boundary(t, &regs))
         return rc;
     if (!(rc = log_landmark(r, t, 0)))
         tell(r, t, ret);
@@ -268,8 +286,6 @@ int parked(struct recorder *r, struct task *t, struct reason_info *ret)
 
 int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret)
 {
-    struct event_out e = {.kind = EV_LANDMARK, .flags = EVF_SIG_ENTRY, .task = t->serial,
-                          .base = &t->base};
     struct regs regs;
     int rc, status;
 
@@ -298,12 +314,10 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
             return rc;
     }
     t->preempting = false;
-    t->fresh = true;
+    t->rewound = true;
     r->rotate = true;
-    /* what it ran comes before what the others will run */
-    e.regs = regs.r;
     tell(r, t, ret);
-    return evlog_put(&r->log, &e);
+    return place_rewound(r, t); /* what it ran comes before what the others will run */
 }
 
 /* Runs to the end of a repeated string instruction. At a signal-delivery-stop of

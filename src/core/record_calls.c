@@ -17,6 +17,7 @@
 #define SCRATCH_END 0x80000000ull
 #define SCRATCH_MIN (256u << 10)
 #define SCRATCH_MAX (64u << 20)
+#define SIGRTMIN_KERNEL 32 /* libc's SIGRTMIN leaves out those that it uses itself */
 
 /* A seccomp filter of the program's own judges a skipped call by the number -1,
  * and may kill for it. Under one the call is made, with arguments that can only fail. */
@@ -229,19 +230,23 @@ static int leave_entry(struct task *t)
 {
     const uint64_t args[6] = {0};
     int64_t ignored;
+    int rc = remote_call(t->tid, SYS_getpid, args, 1, &t->stash, &ignored);
 
-    return remote_call(t->tid, SYS_getpid, args, 1, &t->stash, &ignored);
+    if (rc)
+        return rc;
+    t->in_call = false;
+    t->rewound = true;
+    return 0;
 }
 
-/* Real-time signals queue: an instance that was pending already comes first and
- * is another one. Of the others there is only ever one. */
-static bool raised_here(int tid, int signo)
+/* A signal-delivery-stop: of a signal raised anew? Real-time signals queue: an instance that was
+ * pending already comes first and is another one. Of the others there is only ever one. */
+int take_raised(struct task *t, int signo, const siginfo_t *info)
 {
-    siginfo_t info;
-
-    if (signo < 32)
-        return true;
-    return ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code == SI_KERNEL;
+    if (signo != t->raised.signo || (signo >= SIGRTMIN_KERNEL && info->si_code != SI_KERNEL))
+        return 0;
+    t->raised.signo = 0;
+    return ptrace(PTRACE_SETSIGINFO, t->tid, NULL, t->raised.info) < 0 ? -errno : 0;
 }
 
 /* Makes the oldest signal that is not blocked the first. A blocked one (a handler runs, with it in
@@ -266,41 +271,18 @@ static int stash_choose(struct task *t, bool *ret_any)
     return 0;
 }
 
-/* The oldest stashed signal is delivered just before the call the task has
- * reached: it is raised anew, and given its own siginfo at the stop. */
-static int deliver_stashed(struct task *t, struct reason_info *ret)
+/* The oldest stashed signal is delivered just before the call the task has reached: it is raised
+ * anew, and given its own siginfo at its stop (take_raised). */
+static int deliver_stashed(struct recorder *r, struct task *t)
 {
-    struct stashed_signal s;
-    int rc, status, sig;
+    int rc;
 
-    if ((rc = leave_entry(t)))
+    if ((rc = leave_entry(t)) || (rc = place_rewound(r, t)))
         return rc;
-    t->in_call = false;
-    stash_pop(&t->stash, &s);
-    sig = s.signo;
-    for (;;) {
-        if ((rc = task_resume(t->tid, PTRACE_SYSCALL, sig)))
-            return rc;
-        sig = 0;
-        if ((rc = wait_for(t->tid, 0, &status)) < 0)
-            return rc;
-        if (!WIFSTOPPED(status) || status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-            /* killed, or a group stop came first: the ordinary way goes on from here */
-            t->status = status;
-            t->has_status = true;
-            return stash_put_back(&t->stash, &s);
-        }
-        if (WSTOPSIG(status) == s.signo && raised_here(t->tid, s.signo))
-            break;
-        if ((rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
-            return rc;
-    }
-    if (ptrace(PTRACE_SETSIGINFO, t->tid, NULL, s.info) < 0)
-        return -errno;
-    *ret = (struct reason_info){WHY_SIGNAL, t->serial, s.signo, SIGNAL_AT_ENTRY};
+    stash_pop(&t->stash, &t->raised);
+    t->sig = t->raised.signo;
     return 0;
 }
-
 
 /* 0; 1: the call was cancelled to make room, and will be entered again. */
 static int redirect(struct recorder *r, struct task *t, const uint64_t args[6])
@@ -313,7 +295,6 @@ static int redirect(struct recorder *r, struct task *t, const uint64_t args[6])
     if (rc == -ENOSPC && !t->no_remote && need <= SCRATCH_MAX) {
         if ((rc = leave_entry(t)))
             return rc;
-        t->in_call = false;
         rc = scratch_grow(r, t, need);
         if (rc == -ENOSPC)
             t->no_remote = true; /* no room: from now on unredirected */
@@ -347,13 +328,13 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     buf_clear(&t->in);
     buf_clear(&t->out);
     buf_clear(&t->extra);
-    if (t->stash.count) {
+    if (t->stash.count && !t->raised.signo) {
         bool deliverable;
 
         if ((rc = stash_choose(t, &deliverable)))
             return rc;
         if (deliverable)
-            return deliver_stashed(t, ret);
+            return deliver_stashed(r, t);
     }
     nr = t->regs.r[R_ORIG_RAX];
     call_args(&t->regs, args);

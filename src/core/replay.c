@@ -307,7 +307,7 @@ static enum rp_reason do_signal(struct replayer *p, struct rtask *t, int *ret_er
             return failed(rc, ret_errno);
         if (!WIFSTOPPED(status) || WSTOPSIG(status) != e->nr)
             return wrong_stop(p, t, status, e->nr);
-    } else if (e->flags & EVF_SIG_ENTRY) {
+    } else if (e->flags & EVF_MARK_ENTRY) {
         if ((rc = replay_advance(p, t, &status)))
             return failed(rc, ret_errno);
         if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
@@ -418,7 +418,7 @@ static enum rp_reason play(struct replayer *p, int *ret_errno)
     case EV_TRAP:
         return do_trap(p, t, ret_errno);
     case EV_LANDMARK:
-        return e->flags & EVF_SIG_ENTRY ? do_signal(p, t, ret_errno) : RP_EVENT;
+        return e->flags & EVF_MARK_ENTRY ? do_signal(p, t, ret_errno) : RP_EVENT;
     case EV_MEMWRITE:
         return e->extra_len ? RP_EVENT : apply_out(p, t, ret_errno);
     case EV_TASK_EXIT:

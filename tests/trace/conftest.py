@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relive.trace.events import Encoder, Event, InItem, OutItem
-from relive.trace.kinds import InWhat, Kind
+from relive.trace.kinds import KIND_BITS, InWhat, Kind
 from relive.trace.writer import ChunkWriter
 
 
@@ -28,7 +28,7 @@ def make_events(n: int, seed: int = 1) -> list[Event]:
                 r.randrange(1, 4),
                 r.randrange(500),
                 time_ms=i,
-                bits=r.choice([0, 0x20, 0x40]) if kind in (Kind.SYSCALL, Kind.SIGNAL) else 0,
+                bits=r.choice([0, 0x20, 0x40, 0x80]) & KIND_BITS[kind],
                 regs=regs if r.random() < 0.6 else None,
                 result=r.randrange(-4096, 1 << 62) if r.random() < 0.6 else None,
                 in_items=[

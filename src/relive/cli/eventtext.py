@@ -85,8 +85,6 @@ def signal_(event: Event) -> str:
     marks = []
     if event.flags & kinds.SIGNAL_SYNC:
         marks.append("by the instruction")
-    if event.flags & kinds.SIGNAL_AT_ENTRY:
-        marks.append("before the call")
     if event.flags & kinds.SIGNAL_FATAL:
         marks.append("fatal")
     info = ", ".join(f"{plain(k)}={plain(v)}" for k, v in (event.extra or {}).items())
@@ -146,8 +144,10 @@ def as_extra(event: Event) -> str:
 def landmark(event: Event) -> str:
     items = [item for item in event.out_items or () if item.address > 3]
     words = sum([len(item.data) for item in items]) // 8
-    why = f"for {signal_name(event.nr)}" if event.nr else "at the end of a time slice"
     ip = event.regs[16] if event.regs else 0
+    if event.flags & kinds.LANDMARK_AT_ENTRY:
+        return f"... landmark at {ip:#x}, just before the call"
+    why = f"for {signal_name(event.nr)}" if event.nr else "at the end of a time slice"
     return f"... landmark at {ip:#x} {why}, {words} words of memory"
 
 

@@ -4,7 +4,7 @@ A signal met at a boundary (right after a system call, or caused by the
 instruction itself) is delivered there and is exact. One that arrives anywhere
 in user code is delivered where it arrives, and that place is logged as a landmark
 (core/landmark.h). One that was met while the recorder had the task make calls of
-its own is delivered just before the task's next system call.
+its own is delivered just before the task's next system call: a landmark says just that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relive.record.tasks import Task
 
 SIGNAL, REGS = 6, 7
-_SYNC, _AT_ENTRY, _FATAL = 0x20, 0x40, 0x80
+_SYNC, _FATAL = 0x20, 0x80
 _XINIT = 0x20
 _RAX, _ORIG_RAX, _RIP, _RSP = 10, 15, 16, 19
 _RED_ZONE = 128
@@ -69,7 +69,7 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
         place = _core.SIGNAL_AT_BOUNDARY
     if action == FATAL and task.mm in session.undumpable:
         resource.prlimit(task.tgid, resource.RLIMIT_CORE, (0, 0))
-    flags = {_core.SIGNAL_SYNC: _SYNC, _core.SIGNAL_AT_ENTRY: _AT_ENTRY}.get(place, 0)
+    flags = _SYNC if place == _core.SIGNAL_SYNC else 0
     if action == CAUGHT:
         regs = _log(session, task, signo, flags)
         task.frame_from = regs[_RSP]

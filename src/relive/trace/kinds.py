@@ -38,11 +38,11 @@ class Flag(IntFlag):
 # SYSCALL, ENTRY, EXIT: bytes went to what was the recorder's stdout or stderr.
 ECHO_STDOUT = 0x20
 ECHO_STDERR = 0x40
-# SIGNAL: caused by the instruction; placed just before the system call that the task had
-# reached; it killed the process.
+# SIGNAL: caused by the instruction; it killed the process.
 SIGNAL_SYNC = 0x20
-SIGNAL_AT_ENTRY = 0x40
 SIGNAL_FATAL = 0x80
+# LANDMARK: just before the system call that the task had reached; there is no sample.
+LANDMARK_AT_ENTRY = 0x40
 # REGS: what becomes of the extended state.
 REGS_RESET_EXTENDED = 0x20
 REGS_RESTORE_EXTENDED = 0x40
@@ -70,6 +70,7 @@ KIND_BITS: dict[int, int] = {
     Kind.SYSCALL: ECHO_STDOUT | ECHO_STDERR,
     Kind.ENTRY: ECHO_STDOUT | ECHO_STDERR,
     Kind.EXIT: ECHO_STDOUT | ECHO_STDERR,
-    Kind.SIGNAL: SIGNAL_SYNC | SIGNAL_AT_ENTRY | SIGNAL_FATAL,
+    Kind.SIGNAL: SIGNAL_SYNC | SIGNAL_FATAL,
+    Kind.LANDMARK: LANDMARK_AT_ENTRY,
     Kind.REGS: REGS_RESET_EXTENDED | REGS_RESTORE_EXTENDED,
 }
