@@ -133,10 +133,15 @@ def test_reader_that_leaves(tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str | Path]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def started(
+    command: Sequence[str | Path], stdin: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start, and wait for the program's first line; whatever happens, it is gone afterwards."""
     process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, start_new_session=True
+        [str(word) for word in command],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdout
     try:
@@ -184,6 +189,28 @@ def test_signal_from_outside(tmp_path: Path, to: str) -> None:
     outcome = replayed(tmp_path / "recording")
     assert outcome.stdout == output
     assert outcome.status == 9
+
+
+def test_every_signal_is_passed_on(tmp_path: Path) -> None:
+    """Whatever the recorder is doing when a signal for its program reaches it."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is missing")
+    program = tmp_path / "hangups"
+    source = Path(__file__).parent / "files" / "hangups.c"
+    subprocess.run(["gcc", "-o", program, source], check=True)
+    read, write = os.pipe()
+    with started([*RECORD, "-o", tmp_path / "recording", program], read) as (
+        process,
+        out,
+    ):
+        os.close(read)
+        for _ in range(200):
+            os.kill(process.pid, signal.SIGHUP)
+            os.write(write, b"x")  # keeps both busy, at another moment each time
+            assert out.readline() == b"got it\n"
+        os.close(write)
+        assert process.wait(20) == 0
+    assert replayed(tmp_path / "recording").stdout == b"ready\n" + 200 * b"got it\n"
 
 
 def test_killed_from_outside(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 TYPE_CHECKING = False
@@ -27,6 +28,8 @@ class Flusher:
         self._thread.start()
 
     def _run(self) -> None:
+        # signals are for the thread that waits for them
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         try:
             os.sched_setaffinity(0, self._cpus)
         except OSError:

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 
 from relive import _core
@@ -338,23 +339,48 @@ def refuse_32_bit(tid: int, name: str) -> None:
 
 class _Signals:
     """The terminal's signals reach the program by themselves; what is sent to the recorder
-    alone is passed on."""
+    alone is passed on.
+
+    By a thread that waits for nothing else: the recorder's loop would see a signal only if it came
+    in the middle of a wait for the program, and not just before it.
+    """
+
+    _PASSED_ON = frozenset((signal.SIGTERM, signal.SIGHUP))
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._old: dict[int, object] = {}
+        self._mask: set[int] = set()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="relive-signals", daemon=True)
 
     def __enter__(self) -> None:
         for s in (signal.SIGINT, signal.SIGQUIT):
             self._old[s] = signal.signal(s, signal.SIG_IGN)
-        for s in (signal.SIGTERM, signal.SIGHUP):
-            self._old[s] = signal.signal(s, self._pass_on)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._PASSED_ON)
+        for s in self._PASSED_ON:
+            # An ignored signal (nohup) would not wait for the thread; and the program that uses this
+            # as a library may have threads that don't block it.
+            self._old[s] = signal.signal(s, lambda signo, frame: self._pass_on(signo))
+        self._thread.start()
 
     def __exit__(self, *exc: object) -> None:
+        self._over = True
+        if self._thread.ident is not None:
+            signal.pthread_kill(self._thread.ident, signal.SIGTERM)
+        self._thread.join()
         for s, handler in self._old.items():
             signal.signal(s, handler)  # type: ignore[arg-type]
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
-    def _pass_on(self, signo: int, frame: object) -> None:
+    def _run(self) -> None:
+        while True:
+            signo = signal.sigwait(self._PASSED_ON)
+            if self._over:
+                return
+            self._pass_on(signo)
+
+    def _pass_on(self, signo: int) -> None:
         root = self._session.tasks.by_serial.get(1)
         targets = [root] if root else list(self._session.tasks.by_serial.values())
         for task in targets:
