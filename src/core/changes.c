@@ -4,15 +4,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RED_ZONE 128
+
 void changes_free(struct changes *c)
 {
-    free(c->bytes);
+    free(c->now.bytes);
+    free(c->before.bytes);
+    ranges_free(&c->ranges);
     memset(c, 0, sizeof *c);
 }
 
 static uint64_t size_of(const struct area *a)
 {
     return a->end - a->start;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = size_of(a), y = size_of(b);
+
+    return x < y ? -1 : x > y;
+}
+
+/* The small private mappings, without what is dead below the stack pointer; smallest first. */
+static int choose(const struct ranges *ranges, uint64_t sp, struct area **ret, unsigned *ret_n)
+{
+    struct area *areas = malloc((ranges->n + 1) * sizeof *areas);
+    uint64_t live = (sp - RED_ZONE) & ~7ull, total = 0;
+    unsigned n = 0, kept;
+
+    if (!areas)
+        return -ENOMEM;
+    for (unsigned i = 0; i < ranges->n; i++) {
+        const struct range *r = &ranges->items[i];
+
+        if (r->shared)
+            continue;
+        areas[n].start = r->start <= live && live < r->end ? live : r->start;
+        areas[n++].end = r->end;
+    }
+    qsort(areas, n, sizeof *areas, by_size);
+    for (kept = 0; kept < n && kept < CHANGES_AREAS; kept++) {
+        total += size_of(&areas[kept]);
+        if (total > CHANGES_KEPT)
+            break;
+    }
+    *ret = areas;
+    *ret_n = kept;
+    return 0;
 }
 
 /* Words of [start, end) in which the two copies differ, next to each other as one item. */
@@ -45,12 +84,14 @@ static int put_differing(const uint8_t *was, const uint8_t *is, uint64_t start, 
     return 0;
 }
 
-static int put_changed(const struct changes *was, const struct area *area, const uint8_t *is,
-                       size_t *room, struct buf *out)
+/* ret_sum: the digest, if it is known: nothing has changed. */
+static int put_changed(const struct copy *was, const struct area *area, const uint8_t *is,
+                       size_t *room, struct buf *out, const uint64_t **ret_sum)
 {
     static const uint8_t zeros[CHANGES_KEPT];
     const uint8_t *bytes = was->bytes;
 
+    *ret_sum = NULL;
     if (!was->n)
         return put_differing(zeros, is, area->start, size_of(area), room, out);
     for (unsigned i = 0; i < was->n; bytes += size_of(&was->areas[i]), i++) {
@@ -59,48 +100,77 @@ static int put_changed(const struct changes *was, const struct area *area, const
         uint64_t end = old->end < area->end ? old->end : area->end;
         int rc;
 
-        if (start < end && (rc = put_differing(bytes + (start - old->start), is + (start - area->start),
-                                               start, end - start, room, out)))
+        if (start >= end)
+            continue;
+        if (old->start == area->start && old->end == area->end &&
+            !memcmp(bytes, is, size_of(area))) {
+            *ret_sum = &was->sums[i];
+            return 0;
+        }
+        if ((rc = put_differing(bytes + (start - old->start), is + (start - area->start),
+                                start, end - start, room, out)))
             return rc;
     }
     return 0;
 }
 
-int changes_take(struct changes *c, const struct mem *m, const struct area *areas, unsigned n,
-                 uint64_t digests, struct buf *out)
+static int put_digests(const struct copy *now, uint64_t digests, struct buf *out)
 {
-    struct changes now = {.n = 0};
-    size_t total = 0, at = 0, room = c->n ? CHANGES_LOGGED : CHANGES_FIRST;
-    uint64_t sums[CHANGES_AREAS];
-    int rc = 0;
+    int rc;
 
-    for (unsigned i = 0; i < n; i++)
-        total += size_of(&areas[i]);
-    if (!(now.bytes = malloc(total ? total : 1)))
+    if ((rc = buf_put_u64(out, digests)) || (rc = buf_put_u32(out, now->n * 24)))
+        return rc;
+    for (unsigned i = 0; i < now->n; i++)
+        if ((rc = buf_put_u64(out, now->areas[i].start)) ||
+            (rc = buf_put_u64(out, now->areas[i].end)) || (rc = buf_put_u64(out, now->sums[i])))
+            return rc;
+    return 0;
+}
+
+int changes_take(struct changes *c, const struct mem *m, uint64_t sp, uint64_t digests,
+                 struct buf *out)
+{
+    struct copy now = c->before; /* its memory is used again */
+    size_t at = 0, room = c->now.n ? CHANGES_LOGGED : CHANGES_FIRST;
+    struct area *areas;
+    unsigned n;
+    int rc;
+
+    if (!now.bytes && !(now.bytes = c->before.bytes = malloc(CHANGES_KEPT)))
         return -ENOMEM;
-    for (unsigned i = 0; i < n && now.n < CHANGES_AREAS; i++) {
+    if ((rc = choose(&c->ranges, sp, &areas, &n)))
+        return rc;
+    now.n = 0;
+    for (unsigned i = 0; i < n && !rc; i++) {
         uint8_t *bytes = now.bytes + at;
+        const uint64_t *sum;
 
         if (mem_read(m, areas[i].start, bytes, size_of(&areas[i])))
             continue; /* e.g. behind the end of a mapped file */
-        if ((rc = put_changed(c, &areas[i], bytes, &room, out)))
-            goto fail;
-        sums[now.n] = digest64(bytes, size_of(&areas[i]), 0);
+        rc = put_changed(&c->now, &areas[i], bytes, &room, out, &sum);
+        now.sums[now.n] = sum ? *sum : digest64(bytes, size_of(&areas[i]), 0);
         now.areas[now.n++] = areas[i];
         at += size_of(&areas[i]);
     }
-    if ((rc = buf_put_u64(out, digests)) || (rc = buf_put_u32(out, now.n * 24)))
-        goto fail;
-    for (unsigned i = 0; i < now.n; i++)
-        if ((rc = buf_put_u64(out, now.areas[i].start)) ||
-            (rc = buf_put_u64(out, now.areas[i].end)) || (rc = buf_put_u64(out, sums[i])))
-            goto fail;
-    changes_free(c);
-    *c = now;
+    free(areas);
+    if (rc || (rc = put_digests(&now, digests, out)))
+        return rc;
+    c->before = c->now;
+    c->now = now;
     return 0;
-fail:
-    free(now.bytes);
-    return rc;
+}
+
+const uint8_t *changes_at(const struct changes *c, uint64_t start, uint64_t len)
+{
+    const uint8_t *bytes = c->now.bytes;
+
+    for (unsigned i = 0; i < c->now.n; bytes += size_of(&c->now.areas[i]), i++) {
+        const struct area *a = &c->now.areas[i];
+
+        if (start >= a->start && start < a->end)
+            return len <= a->end - start ? bytes + (start - a->start) : NULL;
+    }
+    return NULL;
 }
 
 int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *ret_same)

@@ -9,7 +9,10 @@
 #ifndef RELIVE_CHANGES_H
 #define RELIVE_CHANGES_H
 
+#include <stdbool.h>
+
 #include "mem.h"
+#include "ranges.h"
 
 /* Bounds: bytes of memory kept; bytes of changed words logged (the first time, of words that are not 0). */
 #define CHANGES_KEPT (512u << 10)
@@ -21,17 +24,26 @@ struct area {
     uint64_t start, end;
 };
 
-struct changes {
+/* bytes: of all areas, one after the other. sums: their digests. */
+struct copy {
     struct area areas[CHANGES_AREAS];
+    uint64_t sums[CHANGES_AREAS];
     unsigned n;
-    uint8_t *bytes; /* of all areas, one after the other */
+    uint8_t *bytes;
+};
+
+struct changes {
+    struct ranges ranges;
+    struct copy now, before; /* of this landmark and, while the next is taken, of the last */
 };
 
 void changes_free(struct changes *c);
 /* Appends changed words (as items of a sample) and the digests (one item at address `digests`), and
- * keeps the memory as it is now. areas: sorted by address; 0 or -errno. */
-int changes_take(struct changes *c, const struct mem *m, const struct area *areas, unsigned n,
-                 uint64_t digests, struct buf *out);
+ * keeps the memory as it is now. sp: what is dead below it is left out. 0 or -errno. */
+int changes_take(struct changes *c, const struct mem *m, uint64_t sp, uint64_t digests,
+                 struct buf *out);
+/* Where the copy has these bytes; NULL if it has not all of them. */
+const uint8_t *changes_at(const struct changes *c, uint64_t start, uint64_t len);
 /* Whether memory has the digests logged. */
 int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *ret_same);
 

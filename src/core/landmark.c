@@ -1,228 +1,48 @@
 #include "landmark.h"
 
-#include <cpuid.h>
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define XSAVE_HEADER 512
-#define XSAVE_SW_RESERVED 464
-#define XSAVE_LAST_OPCODE 6
-#define XSAVE_MXCSR 24
-#define XSAVE_MXCSR_MASK 28
-#define XSAVE_MAX 16384
 #define RED_ZONE 128
-#define MAX_RANGES 4096
 
-static int xstate_values(int tid, uint8_t area[XSAVE_MAX], size_t *ret_len)
-{
-    struct iovec iov = {area, XSAVE_MAX};
-
-    if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
-        return -errno;
-    if (iov.iov_len < XSAVE_HEADER + 64)
-        return -EIO;
-    /* The kernel fills in the initial values of components that are not in use
-     * (copy_xstate_to_uabi_buf); which ones those are is not the program's doing. */
-    memset(area + XSAVE_MXCSR_MASK, 0, 4);
-    /* Where the last x87 instruction was: in a stub, when it was displaced by a patch. */
-    memset(area + XSAVE_LAST_OPCODE, 0, XSAVE_MXCSR - XSAVE_LAST_OPCODE);
-    memset(area + XSAVE_SW_RESERVED, 0, XSAVE_HEADER + 64 - XSAVE_SW_RESERVED);
-    *ret_len = iov.iov_len;
-    return 0;
-}
-
-int xstate_digest(int tid, uint64_t *ret)
-{
-    uint8_t area[XSAVE_MAX];
-    size_t len = 0;
-    int rc = xstate_values(tid, area, &len);
-
-    *ret = rc ? 0 : digest64(area, len, 0);
-    return rc;
-}
-
-/* Components 0 and 1 (x87, SSE) lie in the legacy region, 2 to 7 where CPUID leaf 0xD says (Intel
- * SDM vol. 1, 13.2 and 13.4): AVX, MPX (two), AVX-512 masks, upper halves, registers 16 to 31. */
-#define LEGACY_REGISTERS 32
-#define LAST_TOLD 7
-
-static bool component_of(size_t at, unsigned *ret_component, unsigned *ret_offset)
-{
-    if (at < 416) {
-        *ret_component = at < 160 ? 0 : 1;
-        *ret_offset = (unsigned)(at < 160 ? at : at - 160);
-        return true;
-    }
-    for (unsigned i = 2; i <= LAST_TOLD; i++) {
-        unsigned size, start, c, d;
-
-        if (!__get_cpuid_count(0xd, i, &size, &start, &c, &d) || at < start || at >= start + size)
-            continue;
-        *ret_component = i;
-        *ret_offset = (unsigned)(at - start);
-        return true;
-    }
-    return false;
-}
-
-static bool find_values(const uint8_t *sample, size_t len, const uint8_t **ret, size_t *ret_len)
-{
-    size_t at = 0;
-
-    while (at + 12 <= len) {
-        uint64_t addr;
-        uint32_t n;
-
-        memcpy(&addr, sample + at, 8);
-        memcpy(&n, sample + at + 8, 4);
-        at += 12;
-        if (n > len - at)
-            return false;
-        if (addr == LANDMARK_XVALUES) {
-            *ret = sample + at;
-            *ret_len = n;
-            return true;
-        }
-        at += n;
-    }
-    return false;
-}
-
-int xstate_compare(int tid, const uint8_t *sample, size_t len, unsigned max,
-                   struct xstate_word *ret_words, unsigned *ret_n)
-{
-    uint8_t now[XSAVE_MAX];
-    const uint8_t *was;
-    size_t now_len = 0, was_len;
-    int rc;
-
-    *ret_n = 0;
-    if (!find_values(sample, len, &was, &was_len))
-        return 0;
-    if ((rc = xstate_values(tid, now, &now_len)))
-        return rc;
-    for (size_t at = LEGACY_REGISTERS; at + 8 <= was_len && at + 8 <= now_len && *ret_n < max; at += 8) {
-        struct xstate_word *w = &ret_words[*ret_n];
-
-        if (!memcmp(was + at, now + at, 8) || !component_of(at, &w->component, &w->offset))
-            continue;
-        memcpy(&w->value, was + at, 8);
-        (*ret_n)++;
-    }
-    return 0;
-}
-
-/* ---- which memory is worth a look ---- */
-
-struct range {
-    uint64_t start, end;
-    bool shared;
-};
-
-struct ranges {
-    struct range *items;
-    unsigned n;
-};
-
-/* The writable mappings; the agent's and scratch memory are not the program's. */
-static int writable_ranges(int tid, struct ranges *ret)
-{
-    char path[40], *text = NULL, *line, *next;
-    size_t len = 0, cap = 0;
-    int fd, rc = 0;
-
-    ret->n = 0;
-    ret->items = NULL;
-    snprintf(path, sizeof path, "/proc/%d/maps", tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    for (;;) {
-        ssize_t n;
-
-        if (cap - len < 4096) {
-            char *more = realloc(text, cap + 65536);
-
-            if (!more) {
-                rc = -ENOMEM;
-                goto done;
-            }
-            text = more;
-            cap += 65536;
-        }
-        n = read(fd, text + len, cap - len - 1);
-        if (n < 0) {
-            rc = -errno;
-            goto done;
-        }
-        if (!n)
-            break;
-        len += (size_t)n;
-    }
-    text[len] = 0;
-    ret->items = malloc(MAX_RANGES * sizeof *ret->items);
-    if (!ret->items) {
-        rc = -ENOMEM;
-        goto done;
-    }
-    for (line = text; *line && ret->n < MAX_RANGES; line = next) {
-        unsigned long start, end;
-        char flags[8];
-
-        next = strchr(line, '\n');
-        next = next ? next + 1 : line + strlen(line);
-        if (sscanf(line, "%lx-%lx %7s", &start, &end, flags) != 3)
-            continue;
-        if (flags[0] != 'r' || flags[1] != 'w' || (start >= AGENT_TEXT && start < 0x80000000ul))
-            continue;
-        ret->items[ret->n].start = start;
-        ret->items[ret->n].shared = flags[3] == 's';
-        ret->items[ret->n++].end = end;
-    }
-done:
-    free(text);
-    close(fd);
-    return rc;
-}
-
-static const struct range *range_of(const struct ranges *r, uint64_t addr)
-{
-    unsigned lo = 0, hi = r->n;
-
-    while (lo < hi) {
-        unsigned mid = (lo + hi) / 2;
-
-        if (addr >= r->items[mid].end)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < r->n && addr >= r->items[lo].start ? &r->items[lo] : NULL;
-}
-
-/* ---- the sample ---- */
+#define SEEN_SLOTS 1024u /* more than twice SAMPLE_BLOCKS; a power of two */
 
 struct sampler {
     const struct mem *m;
-    struct ranges ranges;
-    uint64_t seen[2 * SAMPLE_BLOCKS]; /* starts of the blocks taken */
-    unsigned n_blocks;
+    const struct changes *changes;
+    const struct ranges *ranges;
+    uint64_t seen[SEEN_SLOTS]; /* starts of the blocks taken, by hash; 0: free */
+    unsigned n_seen, n_blocks;
     struct buf *out;
     struct buf next; /* words to follow in the next step */
 };
 
+/* Whether a block is new, and takes note of it. */
+static bool first_time(struct sampler *s, uint64_t start)
+{
+    unsigned slot = (unsigned)((start >> 3) * 0x9e3779b97f4a7c15ull >> 54);
+
+    _Static_assert(SEEN_SLOTS == 1u << (64 - 54) && SEEN_SLOTS > 2 * SAMPLE_BLOCKS, "the hash");
+    for (; s->seen[slot]; slot = (slot + 1) % SEEN_SLOTS)
+        if (s->seen[slot] == start)
+            return false;
+    if (s->n_seen == SEEN_SLOTS / 2) /* most of them could not be read */
+        return false;
+    s->seen[slot] = start;
+    s->n_seen++;
+    return true;
+}
+
 static int take(struct sampler *s, uint64_t start, uint64_t end)
 {
-    const struct range *r = range_of(&s->ranges, start);
-    uint8_t block[SAMPLE_STACK + RED_ZONE];
+    const struct range *r = range_of(s->ranges, start);
+    uint8_t read[SAMPLE_STACK + RED_ZONE];
+    const uint8_t *block;
     uint64_t len;
     int rc;
 
@@ -231,10 +51,13 @@ static int take(struct sampler *s, uint64_t start, uint64_t end)
     if (end > r->end)
         end = r->end;
     len = end - start;
-    if (len > sizeof block)
-        len = sizeof block;
-    if (mem_read(s->m, start, block, len))
-        return 0; /* e.g. behind the end of a mapped file */
+    if (len > sizeof read)
+        len = sizeof read;
+    if (!(block = changes_at(s->changes, start, len))) {
+        if (mem_read(s->m, start, read, len))
+            return 0; /* e.g. behind the end of a mapped file */
+        block = read;
+    }
     if ((rc = buf_put_u64(s->out, start)) || (rc = buf_put_u32(s->out, (uint32_t)len)) ||
         (rc = buf_put(s->out, block, len)))
         return rc;
@@ -243,7 +66,7 @@ static int take(struct sampler *s, uint64_t start, uint64_t end)
         uint64_t word;
 
         memcpy(&word, block + at, 8);
-        if (range_of(&s->ranges, word) && (rc = buf_put_u64(&s->next, word)))
+        if (range_of(s->ranges, word) && (rc = buf_put_u64(&s->next, word)))
             return rc;
     }
     return 0;
@@ -254,17 +77,13 @@ static int take(struct sampler *s, uint64_t start, uint64_t end)
 static int follow(struct sampler *s, uint64_t pointer)
 {
     uint64_t start = pointer & ~63ull;
-    const struct range *r = range_of(&s->ranges, pointer);
+    const struct range *r = range_of(s->ranges, pointer);
 
     if (!r || s->n_blocks >= SAMPLE_BLOCKS)
         return 0;
     if (start < r->start)
         start = r->start;
-    for (unsigned i = 0; i < s->n_blocks && i < sizeof s->seen / sizeof *s->seen; i++)
-        if (s->seen[i] == start)
-            return 0;
-    s->seen[s->n_blocks] = start;
-    return take(s, start, start + SAMPLE_BLOCK);
+    return first_time(s, start) ? take(s, start, start + SAMPLE_BLOCK) : 0;
 }
 
 static int follow_all(struct sampler *s)
@@ -318,51 +137,14 @@ static int put_word(struct buf *out, uint64_t addr, uint64_t value)
     return rc ? rc : buf_put_u64(out, value);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const struct area *x = a, *y = b;
-    uint64_t size_x = x->end - x->start, size_y = y->end - y->start;
-
-    return size_x < size_y ? -1 : size_x > size_y;
-}
-
-/* The small private mappings, without what is dead below the stack pointer. */
-static int put_changes(struct sampler *s, struct changes *changes, uint64_t sp)
-{
-    struct area *areas = malloc((s->ranges.n + 1) * sizeof *areas);
-    uint64_t live = (sp - RED_ZONE) & ~7ull, total = 0;
-    unsigned n = 0, kept;
-    int rc;
-
-    if (!areas)
-        return -ENOMEM;
-    for (unsigned i = 0; i < s->ranges.n; i++) {
-        const struct range *r = &s->ranges.items[i];
-
-        if (r->shared)
-            continue;
-        areas[n].start = r->start <= live && live < r->end ? live : r->start;
-        areas[n++].end = r->end;
-    }
-    qsort(areas, n, sizeof *areas, by_size);
-    for (kept = 0; kept < n && kept < CHANGES_AREAS; kept++) {
-        total += areas[kept].end - areas[kept].start;
-        if (total > CHANGES_KEPT)
-            break;
-    }
-    rc = changes_take(changes, s->m, areas, kept, LANDMARK_DIGESTS, s->out);
-    free(areas);
-    return rc;
-}
-
 int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct changes *changes,
                   struct buf *ret)
 {
     static const enum reg pointers[] = {R_RAX, R_RBX, R_RCX, R_RDX, R_RSI, R_RDI, R_RBP, R_R8,
                                         R_R9,  R_R10, R_R11, R_R12, R_R13, R_R14, R_R15};
-    struct sampler s = {.m = m, .out = ret};
-    uint64_t sp = regs->r[R_RSP];
-    uint8_t area[XSAVE_MAX];
+    struct sampler s = {.m = m, .out = ret, .changes = changes, .ranges = &changes->ranges};
+    uint64_t sp = regs->r[R_RSP], stack = (sp - RED_ZONE) & ~7ull;
+    uint8_t area[XSTATE_MAX];
     size_t len = 0;
     int rc;
 
@@ -372,29 +154,25 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
         (rc = buf_put_u64(ret, LANDMARK_XVALUES)) || (rc = buf_put_u32(ret, (uint32_t)len)) ||
         (rc = buf_put(ret, area, len)))
         return rc;
-    if ((rc = writable_ranges(tid, &s.ranges)))
+    /* a stack grows without a call */
+    if (!(changes->ranges.valid && range_of(&changes->ranges, sp)) &&
+        (rc = ranges_read(&changes->ranges, tid)))
+        return rc;
+    if ((rc = changes_take(changes, m, sp, LANDMARK_DIGESTS, ret)) ||
+        (rc = follow_code(&s, regs->r[R_RIP])) || (rc = follow(&s, regs->r[R_FS_BASE])) ||
+        (rc = follow(&s, regs->r[R_FS_BASE] - SAMPLE_BLOCK)))
         goto done;
-    rc = put_changes(&s, changes, sp);
-    if (!rc)
-        rc = follow_code(&s, regs->r[R_RIP]);
-    if (!rc)
-        rc = follow(&s, regs->r[R_FS_BASE]);
-    if (!rc)
-        rc = follow(&s, regs->r[R_FS_BASE] - SAMPLE_BLOCK);
     for (unsigned i = 0; i < sizeof pointers / sizeof *pointers && !rc; i++)
         rc = follow(&s, regs->r[pointers[i]]);
-    if (!rc) {
-        s.seen[s.n_blocks] = (sp - RED_ZONE) & ~7ull;
-        rc = take(&s, (sp - RED_ZONE) & ~7ull, ((sp - RED_ZONE) & ~7ull) + SAMPLE_STACK + RED_ZONE);
-    }
+    first_time(&s, stack);
+    if (!rc)
+        rc = take(&s, stack, stack + SAMPLE_STACK + RED_ZONE);
     for (int step = 0; step < 2 && !rc; step++)
         rc = follow_all(&s);
 done:
     buf_free(&s.next);
-    free(s.ranges.items);
     return rc;
 }
-
 /* ---- comparing ---- */
 
 static void differing_words(const uint8_t *recorded, const uint8_t *now, uint64_t addr,

@@ -29,6 +29,9 @@
 int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct changes *changes,
                   struct buf *ret);
 
+#define XSTATE_MAX 16384
+/* The extended state as PTRACE_GETREGSET gives it, without what the program does not see. 0 or -errno. */
+int xstate_values(int tid, uint8_t area[XSTATE_MAX], size_t *ret_len);
 /* Digest of the extended state's values, whatever its in-use bits: components in
  * their initial state count with their initial values. */
 int xstate_digest(int tid, uint64_t *ret);

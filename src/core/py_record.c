@@ -600,6 +600,7 @@ static PyObject *rec_remote(PyObject *self, PyObject *args)
         return NULL;
     for (int i = 0; i < 6; i++)
         b[i] = a[i];
+    t->mm->changes.ranges.valid = false;
     Py_BEGIN_ALLOW_THREADS
     rc = remote_call_at(t->tid, insn, nr, b, 0, &t->stash, &result);
     Py_END_ALLOW_THREADS

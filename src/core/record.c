@@ -522,6 +522,8 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
         return rc;
     sig = WSTOPSIG(status);
     event = status >> 16;
+    if (event != PTRACE_EVENT_STOP)
+        t->mm->changes.ranges.valid = false; /* it may be about to map, or back from that */
     if (sig == (SIGTRAP | 0x80) && t->preempting && !t->in_call)
         return preempted_at_entry(r, t, ret);
     if (event != PTRACE_EVENT_STOP)

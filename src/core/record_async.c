@@ -173,7 +173,7 @@ static void tell(const struct recorder *r, const struct task *t, struct reason_i
 static int memory_digest(struct task *t, const struct regs *regs, uint64_t *ret)
 {
     const size_t skip = 2 * (12 + 8); /* digest of the extended state, time */
-    struct changes none = {0};
+    struct changes none = {.now = {.n = 0}};
     struct buf sample = {0};
     int rc = landmark_take(t->tid, &t->mem, regs, &none, &sample);
 
