@@ -1,8 +1,10 @@
+#define _GNU_SOURCE
 #include "changes.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #define RED_ZONE 128
 
@@ -127,7 +129,31 @@ static int put_digests(const struct copy *now, uint64_t digests, struct buf *out
     return 0;
 }
 
-int changes_take(struct changes *c, const struct mem *m, uint64_t sp, uint64_t digests,
+/* Reads all of the areas at once, which is twice as fast as through /proc/TID/mem; what is wanting
+ * (e.g. behind the end of a mapped file) one by one, and leaves out what can't be read. */
+static unsigned read_areas(int tid, const struct mem *m, struct area *areas, unsigned n, uint8_t *to)
+{
+    struct iovec here, there[CHANGES_AREAS];
+    unsigned kept = 0;
+    size_t total = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        there[i] = (struct iovec){(void *)areas[i].start, size_of(&areas[i])};
+        total += size_of(&areas[i]);
+    }
+    here = (struct iovec){to, total};
+    if (process_vm_readv(tid, &here, 1, there, n, 0) == (ssize_t)total)
+        return n;
+    for (unsigned i = 0; i < n; i++) {
+        if (mem_read(m, areas[i].start, to, size_of(&areas[i])))
+            continue;
+        to += size_of(&areas[i]);
+        areas[kept++] = areas[i];
+    }
+    return kept;
+}
+
+int changes_take(struct changes *c, int tid, const struct mem *m, uint64_t sp, uint64_t digests,
                  struct buf *out)
 {
     struct copy now = c->before; /* its memory is used again */
@@ -140,13 +166,12 @@ int changes_take(struct changes *c, const struct mem *m, uint64_t sp, uint64_t d
         return -ENOMEM;
     if ((rc = choose(&c->ranges, sp, &areas, &n)))
         return rc;
+    n = read_areas(tid, m, areas, n, now.bytes);
     now.n = 0;
     for (unsigned i = 0; i < n && !rc; i++) {
         uint8_t *bytes = now.bytes + at;
         const uint64_t *sum;
 
-        if (mem_read(m, areas[i].start, bytes, size_of(&areas[i])))
-            continue; /* e.g. behind the end of a mapped file */
         rc = put_changed(&c->now, &areas[i], bytes, &room, out, &sum);
         now.sums[now.n] = sum ? *sum : digest64(bytes, size_of(&areas[i]), 0);
         now.areas[now.n++] = areas[i];

@@ -40,7 +40,7 @@ struct changes {
 void changes_free(struct changes *c);
 /* Appends changed words (as items of a sample) and the digests (one item at address `digests`), and
  * keeps the memory as it is now. sp: what is dead below it is left out. 0 or -errno. */
-int changes_take(struct changes *c, const struct mem *m, uint64_t sp, uint64_t digests,
+int changes_take(struct changes *c, int tid, const struct mem *m, uint64_t sp, uint64_t digests,
                  struct buf *out);
 /* Where the copy has these bytes; NULL if it has not all of them. */
 const uint8_t *changes_at(const struct changes *c, uint64_t start, uint64_t len);

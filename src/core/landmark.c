@@ -102,6 +102,30 @@ static int follow_all(struct sampler *s)
     return rc;
 }
 
+/* The span of the mappings within 2 GiB of an address: most displacements that are none
+ * lead elsewhere. */
+static struct range near_ranges(const struct ranges *ranges, uint64_t address)
+{
+    struct range span = {UINT64_MAX, 0, false};
+    uint64_t lowest = address > 1ull << 31 ? address - (1ull << 31) : 0;
+
+    for (unsigned i = 0; i < ranges->n; i++) {
+        const struct range *r = &ranges->items[i];
+
+        if (r->end <= lowest || r->start > address + (1ull << 31))
+            continue;
+        if (span.start == UINT64_MAX)
+            span.start = r->start;
+        span.end = r->end;
+    }
+    return span;
+}
+
+static bool inside(const struct range *r, uint64_t address)
+{
+    return address >= r->start && address < r->end;
+}
+
 /* Global variables. Instructions are not decoded: any four bytes may be a displacement, followed by
  * an immediate of 0, 1, 2 or 4 bytes. What isn't one points hardly ever into writable memory. */
 static int follow_code(struct sampler *s, uint64_t rip)
@@ -110,20 +134,27 @@ static int follow_code(struct sampler *s, uint64_t rip)
     uint8_t code[2 * SAMPLE_CODE];
     uint64_t start = rip - SAMPLE_CODE;
     size_t got = mem_read_some(s->m, start, code, sizeof code);
+    struct range near, low;
     int rc = 0;
 
     if (!got) {
         start = rip;
         got = mem_read_some(s->m, start, code, SAMPLE_CODE);
     }
+    near = near_ranges(s->ranges, rip);
+    low = near_ranges(s->ranges, 1ull << 31);
     for (size_t at = 0; at + 4 <= got && !rc; at++) {
         int32_t disp;
 
         memcpy(&disp, code + at, 4);
-        if (disp > 0xffff && (rc = follow(s, (uint32_t)disp)))
+        if (disp > 0xffff && inside(&low, (uint32_t)disp) && (rc = follow(s, (uint32_t)disp)))
             break;
-        for (unsigned i = 0; i < 4 && !rc; i++)
-            rc = follow(s, start + at + 4 + immediates[i] + (uint64_t)(int64_t)disp);
+        for (unsigned i = 0; i < 4 && !rc; i++) {
+            uint64_t target = start + at + 4 + immediates[i] + (uint64_t)(int64_t)disp;
+
+            if (inside(&near, target))
+                rc = follow(s, target);
+        }
     }
     return rc;
 }
@@ -158,7 +189,7 @@ int landmark_take(int tid, const struct mem *m, const struct regs *regs, struct 
     if (!(changes->ranges.valid && range_of(&changes->ranges, sp)) &&
         (rc = ranges_read(&changes->ranges, tid)))
         return rc;
-    if ((rc = changes_take(changes, m, sp, LANDMARK_DIGESTS, ret)) ||
+    if ((rc = changes_take(changes, tid, m, sp, LANDMARK_DIGESTS, ret)) ||
         (rc = follow_code(&s, regs->r[R_RIP])) || (rc = follow(&s, regs->r[R_FS_BASE])) ||
         (rc = follow(&s, regs->r[R_FS_BASE] - SAMPLE_BLOCK)))
         goto done;

@@ -48,6 +48,7 @@ void recorder_free(struct recorder *r)
     free(r->mms);
     free(r->refused_desc);
     recorder_tick_stop(r);
+    changes_free(&r->look);
     evlog_free(&r->log);
 }
 
@@ -102,6 +103,7 @@ int recorder_set_mm(struct recorder *r, struct task *t, uint32_t id)
     t->mm = mm;
     mem_close(&t->mem);
     t->scratch = t->scratch_size = 0;
+    t->spin_generation = 0; /* exec clears the debug registers */
     return mem_open(&t->mem, t->tid);
 }
 
@@ -224,6 +226,11 @@ static bool others_ready(const struct recorder *r, const struct task *t)
         if (r->tasks[i] != t && task_runnable(r->tasks[i]))
             return true;
     return false;
+}
+
+bool recorder_others_ready(struct recorder *r, const struct task *t)
+{
+    return others_ready(r, t) || (collect(r, false) > 0 && others_ready(r, t));
 }
 
 static bool asleep(const struct task *t, unsigned polls)
@@ -522,6 +529,11 @@ static int process(struct recorder *r, struct task *t, struct reason_info *ret)
         return rc;
     sig = WSTOPSIG(status);
     event = status >> 16;
+    if (spin_is_hit(t, status)) {
+        t->preempting = false;
+        return spun(r, t, ret);
+    }
+    t->at_site = false;
     if (event != PTRACE_EVENT_STOP)
         t->mm->changes.ranges.valid = false; /* it may be about to map, or back from that */
     if (sig == (SIGTRAP | 0x80) && t->preempting && !t->in_call)
@@ -561,7 +573,8 @@ static int resume(struct recorder *r, struct task *t)
     recorder_tick_set(r);
     t->request = PTRACE_SYSCALL;
     t->unplaced = false;
-    rc = mark_fresh(t);
+    if (!(rc = spin_before_run(r, t)))
+        rc = mark_fresh(t);
     if (!rc)
         rc = task_resume(t->tid, request, t->sig);
     t->sig = 0;
@@ -597,6 +610,7 @@ static int switch_to(struct recorder *r, struct task *t)
     if (from && from->in_call && !from->entry_logged && !from->exit_pending)
         rc = survive_kill(from, call_log_entry(r, from));
     r->current = t;
+    t->spin_quiet = false;
     r->slice_start = exact_ns();
     r->n_switches++;
     if (r->chaos)

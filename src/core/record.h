@@ -50,6 +50,16 @@ enum signal_place {
     SIGNAL_IN_USER = 2,     /* anywhere in user code */
 };
 
+/* A place where tasks wait in a loop for memory to change (spin.c). */
+struct spin_site {
+    uint64_t address;
+    uint64_t found; /* when it was found the last time, by r->n_spins_found */
+    bool armed;
+    unsigned misses, times;
+    unsigned penalty, owed;
+};
+#define SPIN_SITES 8
+
 struct mm_info {
     uint32_t id;
     uint32_t tasks;
@@ -59,6 +69,9 @@ struct mm_info {
     } pool[32]; /* scratch memory of ended threads */
     unsigned n_pool;
     struct changes changes; /* its memory at its last landmark */
+    struct spin_site spins[SPIN_SITES];
+    uint64_t spin_generation; /* of its armed sites; 0: there has been none */
+    bool no_spins;            /* debug registers can't be used: the program minds SIGTRAP */
 };
 
 struct task {
@@ -92,7 +105,12 @@ struct task {
     /* how to resume */
     int request, sig;
     bool stepping;
-    bool spinning;   /* its last slice ended in a loop that waits for memory to change */
+    bool spinning;   /* it waits in a loop, and nothing but a short slice will notice */
+    bool spin_quiet; /* its sites are not armed until its next turn */
+    uint64_t spin_generation; /* of the sites in its debug registers, 0 for none */
+    bool at_site; /* its last stop was at a spin site: */
+    struct regs site_regs;
+    uint64_t site_sum; /* digest of memory, if it is to be compared */
     bool preempting; /* an interrupt has been sent and not been seen yet */
     bool fresh;  /* has executed nothing since its last event, and no call number tells it */
     bool rewound; /* has executed nothing since it was put back before the call that it had reached */
@@ -137,6 +155,9 @@ struct recorder {
     uint64_t n_stops, n_switches;
     bool tsc_off;
     bool verify; /* Python is told of every landmark */
+    bool no_debug_registers;
+    uint64_t spin_generation, n_spins_found;
+    struct changes look; /* for digests of memory */
 };
 
 struct reason_info {
@@ -168,10 +189,26 @@ bool chaos_switches(struct recorder *r);
 struct task *chaos_pick(struct recorder *r);
 bool task_runnable(const struct task *t);
 
+/* Collects stops: whether another task can go on. */
+bool recorder_others_ready(struct recorder *r, const struct task *t);
+
+/* spin.c */
+/* Before a task goes on: its debug registers. 0 or -errno. */
+int spin_before_run(struct recorder *r, struct task *t);
+/* Takes note of the call that has ended. */
+void spin_after_call(struct recorder *r, struct task *t);
+bool spin_is_hit(const struct task *t, int status);
+/* *ret_waits: the task waits there, and it is another's turn. */
+int spin_hit(struct recorder *r, struct task *t, bool *ret_waits);
+/* Finds out whether a task whose slice is over spins. It may run on a little. 0; 1: it came to
+ * another stop, which waits in its status; or -errno. */
+int spin_look(struct recorder *r, struct task *t, const struct regs *regs);
+
 /* record_async.c: stops anywhere in user code. */
 int recorder_tick_start(struct recorder *r);
 /* Sets the tick that suits the current task. */
 void recorder_tick_set(struct recorder *r);
+void recorder_tick_every(struct recorder *r, uint64_t ns);
 void recorder_tick_stop(struct recorder *r);
 bool recorder_ticked(void); /* and takes note */
 /* How long a task may run user code while others wait. */
@@ -187,6 +224,8 @@ int unmark_fresh(struct task *t);
  * kernel's entry has changed rcx and r11), so no landmark would find it again: its place is logged as
  * "before the call that is reached", and it is fresh then. */
 int place_rewound(struct recorder *r, struct task *t);
+/* It was stopped at a spin site. */
+int spun(struct recorder *r, struct task *t, struct reason_info *ret);
 /* The trap that the interrupt made. */
 int preempted(struct recorder *r, struct task *t, struct reason_info *ret);
 /* A group stop: the threads of a stopped process may be anywhere. */

@@ -14,7 +14,7 @@
 /* A periodic tick while several tasks exist, to look whether a slice is over: armed and
  * disarmed rarely, so that it costs nothing per stop. It interrupts waitpid. */
 #define TICKS_PER_SLICE 2
-#define TICK_MIN_NS 100000u
+#define TICK_MIN_NS 50000u
 
 static volatile sig_atomic_t ticked;
 
@@ -56,7 +56,7 @@ int recorder_tick_start(struct recorder *r)
  * a system call by itself, where a switch costs nothing to find again. */
 #define ALONE_FACTOR 10
 /* Who spins gives way soon: what it waits for is another task's doing. */
-#define SPIN_SLICE_NS 200000u
+#define SPIN_SLICE_NS 100000u
 
 uint64_t slice_of(const struct recorder *r, const struct task *t)
 {
@@ -67,21 +67,27 @@ uint64_t slice_of(const struct recorder *r, const struct task *t)
     return t->mm->tasks > 1 || t->mm->shares ? r->slice_ns : ALONE_FACTOR * r->slice_ns;
 }
 
-void recorder_tick_set(struct recorder *r)
+void recorder_tick_every(struct recorder *r, uint64_t ns)
 {
     struct itimerspec spec = {0};
-    uint64_t ns = 0;
 
-    if (r->n_tasks > 1 && r->current)
-        ns = slice_of(r, r->current) / TICKS_PER_SLICE;
-    if (ns && (r->chaos || ns < TICK_MIN_NS))
-        ns = TICK_MIN_NS;
     if (!r->has_timer || r->tick_ns == ns)
         return;
     spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
     spec.it_interval.tv_nsec = spec.it_value.tv_nsec = (long)(ns % 1000000000u);
     timer_settime(r->timer, 0, &spec, NULL);
     r->tick_ns = ns;
+}
+
+void recorder_tick_set(struct recorder *r)
+{
+    uint64_t ns = 0;
+
+    if (r->n_tasks > 1 && r->current)
+        ns = slice_of(r, r->current) / TICKS_PER_SLICE;
+    if (ns && (r->chaos || ns < TICK_MIN_NS))
+        ns = TICK_MIN_NS;
+    recorder_tick_every(r, ns);
 }
 
 void recorder_tick_stop(struct recorder *r)
@@ -170,90 +176,6 @@ static void tell(const struct recorder *r, const struct task *t, struct reason_i
         *ret = (struct reason_info){WHY_LANDMARK, t->serial, 0, 0};
 }
 
-static int memory_digest(struct task *t, const struct regs *regs, uint64_t *ret)
-{
-    const size_t skip = 2 * (12 + 8); /* digest of the extended state, time */
-    struct changes none = {.now = {.n = 0}};
-    struct buf sample = {0};
-    int rc = landmark_take(t->tid, &t->mem, regs, &none, &sample);
-
-    *ret = rc || sample.len < skip ? 0 : digest64(sample.data + skip, sample.len - skip, 0);
-    changes_free(&none);
-    buf_free(&sample);
-    return rc;
-}
-
-/* Lets the task run a moment more: some of its instructions, if it is quick enough before the
- * interrupt (*ret_ran). 0; 1: it came to another stop, which waits in its status. */
-static int a_moment_more(struct task *t, bool *ret_ran)
-{
-    const struct timespec moment = {0, 20000}; /* the way back to user code takes some of it */
-    uint64_t number;
-    int rc, status;
-
-    if ((rc = reg_poke(t->tid, R_ORIG_RAX, FRESH_MARK)))
-        return rc;
-    if ((rc = task_resume(t->tid, PTRACE_SYSCALL, 0)))
-        return rc;
-    nanosleep(&moment, NULL); /* a stop's SIGCHLD is ignored by default and does not end it */
-    if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
-        return -errno;
-    if ((rc = wait_for(t->tid, 0, &status)) < 0)
-        return rc;
-    if (WIFSTOPPED(status)) {
-        /* whatever it stopped for: the mark must not be seen by others */
-        if ((rc = reg_peek(t->tid, R_ORIG_RAX, &number)))
-            return rc;
-        *ret_ran = number != FRESH_MARK;
-        if (!*ret_ran && (rc = reg_poke(t->tid, R_ORIG_RAX, ~0ull)))
-            return rc;
-        if (status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP)
-            return 0;
-    }
-    t->status = status;
-    t->has_status = true;
-    t->state = RUN_RUNNING;
-    t->preempting = true; /* the interrupt is still to come */
-    return 1;
-}
-
-/* Looks at a task a few times, microseconds apart: the same registers and the same memory
- * again mean that it waits in a loop for memory to change. */
-#define LOOKS 8
-
-static int find_spinning(struct task *t)
-{
-    struct regs looks[LOOKS];
-    uint64_t first = 0, again;
-    unsigned sampled = LOOKS, n = 0;
-    bool ran = true;
-    int rc;
-
-    t->spinning = false;
-    for (unsigned tries = 0; tries < 2 * LOOKS && n < LOOKS; tries++, n += ran) {
-        if (tries && (rc = a_moment_more(t, &ran)))
-            return rc;
-        if (!ran)
-            continue;
-        if ((rc = regs_get(t->tid, &looks[n])))
-            return rc;
-        if (sampled < LOOKS && !memcmp(&looks[sampled], &looks[n], sizeof looks[n])) {
-            if ((rc = memory_digest(t, &looks[n], &again)))
-                return rc;
-            t->spinning = again == first;
-            return 0;
-        }
-        for (unsigned i = 0; i < n && sampled == LOOKS; i++) {
-            if (memcmp(&looks[i], &looks[n], sizeof looks[n]))
-                continue;
-            if ((rc = memory_digest(t, &looks[n], &first)))
-                return rc;
-            sampled = n;
-        }
-    }
-    return 0;
-}
-
 int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
 {
     struct regs regs;
@@ -265,11 +187,24 @@ int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
         return rc;
     if (at_boundary(t, &regs))
         return 0;
-    if ((t->mm->tasks > 1 || t->mm->shares) && (rc = find_spinning(t)))
+    if ((t->mm->tasks > 1 || t->mm->shares) && (rc = spin_look(r, t, &regs)))
         return rc < 0 ? rc : 0;
     if (!(rc = log_landmark(r, t, 0)))
         tell(r, t, ret);
     return rc > 0 ? 0 : rc; /* a fault came first: it is an event of its own */
+}
+
+int spun(struct recorder *r, struct task *t, struct reason_info *ret)
+{
+    bool waits;
+    int rc = spin_hit(r, t, &waits);
+
+    if (rc || !waits)
+        return rc;
+    r->rotate = true;
+    if (!(rc = log_landmark(r, t, 0)))
+        tell(r, t, ret);
+    return rc > 0 ? 0 : rc;
 }
 
 int parked(struct recorder *r, struct task *t, struct reason_info *ret)

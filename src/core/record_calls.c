@@ -420,6 +420,7 @@ int call_ended(struct recorder *r, struct task *t, struct reason_info *ret)
     uint64_t value;
     int rc;
 
+    spin_after_call(r, t);
     if (t->emulated) {
         if ((rc = reg_poke(t->tid, R_RAX, (uint64_t)t->result)))
             return rc;
