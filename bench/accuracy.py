@@ -24,7 +24,7 @@ from pathlib import Path
 from bench import common
 from relive.errors import DivergenceError, ReliveError
 from relive.replay.session import Session
-from relive.replay.statistics import Found, Statistics
+from relive.replay.statistics import Landing
 from relive.trace.reader import Recording
 
 SOURCES = common.ROOT / "tests" / "asynchronous" / "programs"
@@ -32,24 +32,12 @@ SOURCES = common.ROOT / "tests" / "asynchronous" / "programs"
 LANDINGS = 300
 
 
-class Collected(Statistics):
-    """Every stop by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, Found, float]] = []
-
-    def add(self, evaluator: str, found: Found, seconds: float) -> None:
-        super().add(evaluator, found, seconds)
-        self.found.append((evaluator, found, seconds))
-
-
 @dataclass
 class Result:
     """One program: stops of the first replay; what went wrong in any."""
 
     name: str
-    stops: list[tuple[str, Found, float]] = field(default_factory=list)
+    stops: list[Landing] = field(default_factory=list)
     compared: int = 0
     wrong: int = 0
     not_found: int = 0
@@ -57,12 +45,12 @@ class Result:
 
     def row(self) -> list[str]:
         """For the table."""
-        candidates = [found.candidates for _, found, _ in self.stops] or [0]
-        hits = [found.hits for _, found, _ in self.stops] or [0]
-        refinements = [found.refinements for _, found, _ in self.stops] or [0]
+        candidates = [stop.found.candidates for stop in self.stops] or [0]
+        hits = [stop.found.hits for stop in self.stops] or [0]
+        refinements = [stop.found.refinements for stop in self.stops] or [0]
         by: dict[str, int] = {}
-        for evaluator, _, _ in self.stops:
-            by[evaluator] = by.get(evaluator, 0) + 1
+        for stop in self.stops:
+            by[stop.found.evaluator] = by.get(stop.found.evaluator, 0) + 1
         return [
             self.name,
             str(len(self.stops)),
@@ -70,7 +58,7 @@ class Result:
             f"{statistics.median(candidates):g} / {max(candidates)}",
             f"{statistics.median(refinements):g} / {max(refinements)}",
             ", ".join(f"{n} {name}" for name, n in sorted(by.items())),
-            f"{sum(seconds for _, _, seconds in self.stops):.1f}",
+            f"{sum(stop.seconds for stop in self.stops):.1f}",
             str(self.wrong),
             str(self.not_found) + (f" ({self.problem})" if self.problem else ""),
         ]
@@ -78,14 +66,12 @@ class Result:
 
 def replayed(recording: Path, result: Result, evaluator: str) -> None:
     """Replays once and adds to the result."""
-    collected = Collected()
     with Recording(recording) as opened:
         session = Session(opened, echo=False, evaluator=evaluator)
-        session.statistics = collected
         try:
             session.run()
         except DivergenceError as error:
-            if "landmark" in str(error):
+            if "recorded state" in str(error):
                 result.not_found += 1
             else:
                 result.wrong += 1
@@ -93,7 +79,7 @@ def replayed(recording: Path, result: Result, evaluator: str) -> None:
         except ReliveError as error:
             result.not_found += 1
             result.problem = str(error)[:200]
-    result.stops += collected.found
+    result.stops += session.statistics.landings
     result.compared += session.verified
 
 

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* process_vm_readv */
 #include "landmark.h"
 
 #include <errno.h>
@@ -207,28 +208,62 @@ done:
 /* ---- comparing ---- */
 
 static void differing_words(const uint8_t *recorded, const uint8_t *now, uint64_t addr,
-                            uint32_t len, unsigned max, struct sample_word *words, unsigned *n)
+                            uint32_t len, struct difference *d)
 {
-    for (uint32_t at = 0; at + 8 <= len && *n < max; at += 8) {
-        if (!memcmp(recorded + at, now + at, 8))
+    for (uint32_t at = 0; at < len; at += 8) {
+        uint32_t n = len - at < 8 ? len - at : 8;
+
+        if (!memcmp(recorded + at, now + at, n))
             continue;
-        words[*n].addr = addr + at;
-        memcpy(&words[*n].value, recorded + at, 8);
-        (*n)++;
+        d->total++;
+        if (n < 8 || d->n == d->max)
+            continue;
+        d->words[d->n].addr = addr + at;
+        memcpy(&d->words[d->n++].value, recorded + at, 8);
     }
 }
 
-int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len, unsigned max,
-                     struct sample_word *ret_words, unsigned *ret_n, int *ret_same,
-                     int *ret_xstate)
+/* Blocks of a sample that are read at once. */
+#define BATCH 128
+
+struct batch {
+    struct iovec from[BATCH];
+    const uint8_t *recorded[BATCH];
+    unsigned n;
+    size_t len;
+    uint8_t now[BATCH * (SAMPLE_STACK + RED_ZONE)];
+};
+
+static void compare_batch(int tid, const struct mem *m, struct batch *b, struct difference *d)
 {
-    uint8_t now[SAMPLE_STACK + RED_ZONE];
+    struct iovec to = {b->now, b->len};
+    bool whole = b->n && process_vm_readv(tid, &to, 1, b->from, b->n, 0) == (ssize_t)b->len;
+    uint8_t *now = b->now;
+
+    for (unsigned i = 0; i < b->n; i++) {
+        uint64_t addr = (uint64_t)(uintptr_t)b->from[i].iov_base;
+        uint32_t len = (uint32_t)b->from[i].iov_len;
+
+        if (!whole && mem_read(m, addr, now, len)) {
+            d->same = 0;
+            d->total += (len + 7) / 8;
+        } else if (memcmp(now, b->recorded[i], len)) {
+            d->same = 0;
+            differing_words(b->recorded[i], now, addr, len, d);
+        }
+        now += len;
+    }
+    b->n = 0;
+    b->len = 0;
+}
+
+static int compare_items(int tid, const struct mem *m, const uint8_t *sample, size_t len,
+                         struct batch *b, struct difference *d)
+{
     const uint8_t *digests = NULL;
     size_t at = 0, digests_len = 0;
     int rc;
 
-    *ret_n = 0;
-    *ret_same = *ret_xstate = 1;
     while (at + 12 <= len) {
         uint64_t addr;
         uint32_t n;
@@ -244,25 +279,42 @@ int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t
             if ((rc = xstate_digest(tid, &digest)))
                 return rc;
             if (memcmp(&digest, sample + at, 8))
-                *ret_same = *ret_xstate = 0;
+                d->same = d->xstate_same = 0;
         } else if (addr == LANDMARK_DIGESTS) {
             digests = sample + at;
             digests_len = n;
         } else if (addr != LANDMARK_CPU && addr != LANDMARK_XVALUES) {
-            if (n > sizeof now)
+            if (n > SAMPLE_STACK + RED_ZONE)
                 return -EBADMSG;
-            if (mem_read(m, addr, now, n)) {
-                *ret_same = 0;
-            } else if (memcmp(now, sample + at, n)) {
-                *ret_same = 0;
-                differing_words(sample + at, now, addr, n, max, ret_words, ret_n);
-            }
+            b->from[b->n] = (struct iovec){(void *)(uintptr_t)addr, n};
+            b->recorded[b->n++] = sample + at;
+            b->len += n;
+            if (b->n == BATCH)
+                compare_batch(tid, m, b, d);
         }
         at += n;
     }
-    if (*ret_same && digests) /* the dear part last */
-        return changes_same(m, digests, digests_len, ret_same);
+    compare_batch(tid, m, b, d);
+    if (d->same && digests) /* the dear part last */
+        return changes_same(m, digests, digests_len, &d->same);
     return 0;
+}
+
+int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len,
+                     struct difference *d)
+{
+    struct batch *b = malloc(sizeof *b);
+    int rc;
+
+    d->n = d->total = 0;
+    d->same = d->xstate_same = 1;
+    if (!b)
+        return -ENOMEM;
+    b->n = 0;
+    b->len = 0;
+    rc = compare_items(tid, m, sample, len, b, d);
+    free(b);
+    return rc;
 }
 
 uint64_t landmark_cpu_ns(const uint8_t *sample, size_t len)

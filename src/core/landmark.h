@@ -36,15 +36,20 @@ int xstate_values(int tid, uint8_t area[XSTATE_MAX], size_t *ret_len);
  * their initial state count with their initial values. */
 int xstate_digest(int tid, uint64_t *ret);
 
-/* Compares a sample with memory as it is now. *ret_same; and up to `max` addresses of
- * 8-byte words (and their recorded values) that differ, *ret_n of them. The extended state
- * is compared too, and told by *ret_xstate. */
+/* How memory and extended state as they are differ from a sample. */
 struct sample_word {
-    uint64_t addr, value;
+    uint64_t addr, value; /* recorded */
 };
-int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len, unsigned max,
-                     struct sample_word *ret_words, unsigned *ret_n, int *ret_same,
-                     int *ret_xstate);
+struct difference {
+    unsigned max;              /* words to be told; set by the caller, as is: */
+    struct sample_word *words; /* those that differ, with their recorded values */
+    unsigned n;                /* told */
+    unsigned total;            /* 8-byte words of the sample that differ or can't be read */
+    int same;                  /* nothing differs, the digests of small mappings included */
+    int xstate_same;
+};
+int landmark_compare(int tid, const struct mem *m, const uint8_t *sample, size_t len,
+                     struct difference *d);
 
 /* Words of the extended state that differ from the sample's: where they lie in their component. */
 struct xstate_word {

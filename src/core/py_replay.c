@@ -365,54 +365,63 @@ static PyObject *rp_advance(PyObject *self, PyObject *args)
     return PyLong_FromLong(status);
 }
 
-/* search(serial) -> (0 or wait status of the stop that came first, hits, candidates, refinements) */
+/* search(serial, words, compare, limit) -> (0 candidate, 1 another stop, 2 limit; wait status, hits) */
 static PyObject *rp_search(PyObject *self, PyObject *args)
 {
-    uint64_t hits = 0, candidates = 0, refinements = 0;
     struct replayer *p = rp_of(self);
+    struct search s = {.limit = 0};
+    unsigned long long limit;
+    int rc, compare, status = 0;
+    uint64_t hits = 0;
+    Py_buffer words;
     struct rtask *t;
     unsigned serial;
-    int rc, status = 0;
 
-    if (!PyArg_ParseTuple(args, "I", &serial))
+    if (!PyArg_ParseTuple(args, "Iy*pK", &serial, &words, &compare, &limit))
         return NULL;
-    if (!(t = replayer_task(p, serial)))
+    if (!(t = replayer_task(p, serial))) {
+        PyBuffer_Release(&words);
         return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    }
+    s.words = words.buf;
+    s.n_words = (unsigned)((size_t)words.len / sizeof *s.words);
+    s.compare = compare;
+    s.limit = limit;
     Py_BEGIN_ALLOW_THREADS
     own_tsc(0);
-    rc = replay_search(p, t, &hits, &candidates, &refinements, &status);
+    rc = replay_search(p, t, &s, &hits, &status);
     own_tsc(1);
     Py_END_ALLOW_THREADS
+    PyBuffer_Release(&words);
     if (rc < 0)
         return failed(rc);
-    return Py_BuildValue("iKKK", rc ? status : 0, (unsigned long long)hits,
-                         (unsigned long long)candidates, (unsigned long long)refinements);
+    return Py_BuildValue("iiK", rc, status, (unsigned long long)hits);
 }
 
-/* compare_sample(serial, max) -> (same, [(address, recorded value), ...]): the sample of the
- * event at hand against memory and extended state as they are. */
+/* compare_sample(serial, max) -> (same, words that differ, extended state is the same,
+ * [(address, recorded value), ...]): the sample of the event at hand against memory and extended
+ * state as they are. */
 static PyObject *rp_compare_sample(PyObject *self, PyObject *args)
 {
     struct replayer *p = rp_of(self);
     struct sample_word words[32];
+    struct difference d = {.words = words};
     struct rtask *t;
     PyObject *list;
-    unsigned serial, max, n = 0;
-    int rc, same, xstate;
+    unsigned serial;
+    int rc;
 
-    if (!PyArg_ParseTuple(args, "II", &serial, &max))
+    if (!PyArg_ParseTuple(args, "II", &serial, &d.max))
         return NULL;
     if (!(t = replayer_task(p, serial)))
         return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
-    if (max > sizeof words / sizeof *words)
-        max = sizeof words / sizeof *words;
-    rc = landmark_compare(t->tid, &t->mem, p->event.out, p->event.out_len, max, words, &n, &same,
-                          &xstate);
-    if (rc)
+    if (d.max > sizeof words / sizeof *words)
+        d.max = sizeof words / sizeof *words;
+    if ((rc = landmark_compare(t->tid, &t->mem, p->event.out, p->event.out_len, &d)))
         return raise_errno(-rc);
     if (!(list = PyList_New(0)))
         return NULL;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < d.n; i++) {
         PyObject *item = Py_BuildValue("KK", (unsigned long long)words[i].addr,
                                        (unsigned long long)words[i].value);
 
@@ -423,7 +432,7 @@ static PyObject *rp_compare_sample(PyObject *self, PyObject *args)
         }
         Py_DECREF(item);
     }
-    return Py_BuildValue("iN", same, list);
+    return Py_BuildValue("iIiN", d.same, d.total, d.xstate_same, list);
 }
 
 /* sample_word(address) -> recorded value in the sample of the event at hand, or None. */
@@ -453,7 +462,8 @@ static PyObject *rp_sample_word(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* hw_break(serial, address): execution breakpoint in a debug register, 0 for none. */
+/* hw_break(serial, address): execution breakpoint in a debug register, 0 for none. A task that is at
+ * the address hits it before anything else. */
 static PyObject *rp_hw_break(PyObject *self, PyObject *args)
 {
     unsigned long long address;
@@ -467,7 +477,33 @@ static PyObject *rp_hw_break(PyObject *self, PyObject *args)
         return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
     if ((rc = hw_break(t->tid, 0, address)))
         return raise_errno(-rc);
+    if (address && (rc = hit_at_once(t->tid, address)))
+        return raise_errno(-rc);
     Py_RETURN_NONE;
+}
+
+/* hit_at_once(serial, address): if the task is at the address, a breakpoint there is hit first. */
+static PyObject *rp_hit_at_once(PyObject *self, PyObject *args)
+{
+    unsigned long long address;
+    struct rtask *t;
+    unsigned serial;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "IK", &serial, &address))
+        return NULL;
+    if (!(t = replayer_task(rp_of(self), serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    if ((rc = hit_at_once(t->tid, address)))
+        return raise_errno(-rc);
+    Py_RETURN_NONE;
+}
+
+/* number() of the event at hand */
+static PyObject *rp_number(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(rp_of(self)->event.number);
 }
 
 /* compare_xstate(serial, max) -> [(component, offset, recorded value), ...] of words that differ. */
@@ -523,10 +559,14 @@ static PyMethodDef rp_methods[] = {
     {"lost", rp_lost, METH_NOARGS, "lost() -> ns of processor time after which the task was stopped, or 0"},
     {"settle", rp_settle, METH_VARARGS, "settle(serial): rewinds to a call that is made again"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},
-    {"search", rp_search, METH_VARARGS, "search(serial) -> (status, hits, candidates, refinements)"},
+    {"search", rp_search, METH_VARARGS,
+     "search(serial, words, compare, limit) -> (end, wait status, hits)"},
+    {"number", rp_number, METH_NOARGS, "number() of the event at hand"},
+    {"hit_at_once", rp_hit_at_once, METH_VARARGS, "hit_at_once(serial, address)"},
     {"sample_word", rp_sample_word, METH_VARARGS, "sample_word(address) -> recorded value or None"},
     {"hw_break", rp_hw_break, METH_VARARGS, "hw_break(serial, address)"},
-    {"compare_sample", rp_compare_sample, METH_VARARGS, "compare_sample(serial, max) -> (same, words)"},
+    {"compare_sample", rp_compare_sample, METH_VARARGS,
+     "compare_sample(serial, max) -> (same, how many differ, extended state same, words)"},
     {"compare_xstate", rp_compare_xstate, METH_VARARGS,
      "compare_xstate(serial, max) -> [(component, offset, recorded value)]"},
     {"stop_at", rp_stop_at, METH_VARARGS, "stop_at(event number)"},

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "evread.h"
+#include "landmark.h"
 #include "params.h"
 #include "tracee.h"
 
@@ -66,7 +67,6 @@ struct watch {
 };
 
 struct replayer {
-    uint64_t refinements; /* of the search under way */
     struct rtask **tasks;
     unsigned n_tasks, cap_tasks;
     struct rtask *last;
@@ -110,9 +110,21 @@ int replay_settle(struct rtask *t);
  * running too long; the status is PTRACE_EVENT_STOP's then. */
 int replay_advance(struct replayer *p, struct rtask *t, int *ret_status);
 /* replay_async.c: the supervisor's evaluator, which decides every hit of the landmark's address
- * from outside (the baseline, and the slow twin). */
-int replay_search(struct replayer *p, struct rtask *t, uint64_t *ret_hits,
-                  uint64_t *ret_candidates, uint64_t *ret_refinements, int *ret_status);
+ * from outside (the baseline, and the slow twin). The address is armed by hw_break. */
+struct search {
+    const struct sample_word *words; /* must have these values */
+    unsigned n_words;
+    bool compare;   /* registers and words; false: hits are counted only */
+    uint64_t limit; /* stop at this hit, from 1; 0: none */
+};
+enum search_end {
+    SEARCH_CANDIDATE = 0, /* the task is at a hit with equal registers and words */
+    SEARCH_STOP,          /* another stop came first: *ret_status */
+    SEARCH_LIMIT,         /* the task is at the hit asked for */
+};
+/* An enum search_end or -errno. *ret_hits: executions of the address, the one at hand included. */
+int replay_search(struct replayer *p, struct rtask *t, const struct search *s, uint64_t *ret_hits,
+                  int *ret_status);
 
 /* replay_watch.c */
 int watch_start(struct replayer *p);

@@ -9,8 +9,6 @@
 #include "landmark.h"
 #include "replay.h"
 
-/* si_code of an int3, which is the program's own affair. Those of debug exceptions vary: a
- * sticky single-step bit in DR6 makes TRAP_TRACE of TRAP_HWBKPT. */
 /* Flags that tracing itself changes: trap and resume. */
 #define EFLAGS_TRACING 0x10100ull
 
@@ -26,6 +24,8 @@ static bool same_regs(const struct rtask *t, const struct regs *now)
     return true;
 }
 
+/* SI_KERNEL is the si_code of an int3, which is the program's own affair. Those of debug exceptions
+ * vary: a sticky single-step bit in DR6 makes TRAP_TRACE of TRAP_HWBKPT. */
 static bool is_hit(int tid, int status)
 {
     siginfo_t info;
@@ -34,83 +34,40 @@ static bool is_hit(int tid, int status)
            ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code != SI_KERNEL;
 }
 
-/* Refinement: words that told a candidate from the event before, with the values they have at the event. They are
- * looked at first: they are a program's loop counters and the like. */
-#define TELLING_MAX 64
-#define TELLING_PER_ROUND 6
-
-struct telling {
-    struct sample_word words[TELLING_MAX];
-    unsigned n, rounds;
-};
-
-/* One candidate: registers are equal. */
-static int whole_state(struct replayer *p, struct rtask *t, struct telling *w, int *ret_same)
+/* The words that refinement found telling have their recorded values; they are looked at first: they are a
+ * program's loop counters and the like. */
+static bool same_words(const struct rtask *t, const struct sample_word *words, unsigned n_words)
 {
-    unsigned n, max = TELLING_MAX - w->n;
-    int xstate, rc;
-
-    *ret_same = 0;
-    for (unsigned i = 0; i < w->n; i++) {
+    for (unsigned i = 0; i < n_words; i++) {
         uint64_t now;
 
-        if (mem_read(&t->mem, w->words[i].addr, &now, 8) || now != w->words[i].value)
-            return 0;
+        if (mem_read(&t->mem, words[i].addr, &now, 8) || now != words[i].value)
+            return false;
     }
-    if (max > TELLING_PER_ROUND)
-        max = TELLING_PER_ROUND;
-    rc = landmark_compare(t->tid, &t->mem, p->event.out, p->event.out_len, max,
-                          w->words + w->n, &n, ret_same, &xstate);
-    if (!rc && !*ret_same) {
-        w->n += n;
-        w->rounds++;
-    }
-    return rc;
+    return true;
 }
 
-static int search(struct replayer *p, struct rtask *t, uint64_t *hits, uint64_t *candidates,
+/* Runs the task from hit to hit of the address that is armed (hw_break). */
+int replay_search(struct replayer *p, struct rtask *t, const struct search *s, uint64_t *ret_hits,
                   int *ret_status)
 {
-    struct telling telling = {.n = 0};
-
+    *ret_hits = 0;
     for (;;) {
         struct regs now;
-        int rc, same;
+        int rc;
 
         if ((rc = replay_advance(p, t, ret_status)))
             return rc;
         if (!is_hit(t->tid, *ret_status))
-            return 1;
-        (*hits)++;
+            return SEARCH_STOP;
         if ((rc = regs_get(t->tid, &now)))
             return rc;
         if (now.r[R_RIP] != t->base.regs[R_RIP])
-            return 1;
-        if (!same_regs(t, &now))
-            continue;
-        (*candidates)++;
-        if ((rc = whole_state(p, t, &telling, &same)))
-            return rc;
-        p->refinements = telling.rounds;
-        if (same)
-            return 0;
+            return SEARCH_STOP;
+        (*ret_hits)++;
+        if (s->compare && same_regs(t, &now) && same_words(t, s->words, s->n_words))
+            return SEARCH_CANDIDATE;
+        if (*ret_hits == s->limit)
+            return SEARCH_LIMIT;
     }
-}
-
-/* 0: the task is at the landmark; 1: it overshot, *ret_status tells its stop; -errno. */
-int replay_search(struct replayer *p, struct rtask *t, uint64_t *ret_hits,
-                  uint64_t *ret_candidates, uint64_t *ret_refinements, int *ret_status)
-{
-    int rc, end;
-
-    *ret_status = 0;
-    *ret_hits = *ret_candidates = 0;
-    p->refinements = 0;
-    if ((rc = hw_break(t->tid, 0, t->base.regs[R_RIP])))
-        return rc;
-    rc = search(p, t, ret_hits, ret_candidates, ret_status);
-    *ret_refinements = p->refinements;
-    if (rc >= 0 && WIFSTOPPED(*ret_status) && (end = hw_break(t->tid, 0, 0)))
-        return end;
-    return rc;
 }

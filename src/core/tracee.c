@@ -339,6 +339,8 @@ unsigned repeated_instruction(const struct mem *m, uint64_t rip)
     return 0;
 }
 
+#define EFLAGS_RF 0x10000ull
+
 int hw_break(int tid, unsigned n, uint64_t address)
 {
     const size_t at = offsetof(struct user, u_debugreg);
@@ -359,6 +361,18 @@ int hw_break(int tid, unsigned n, uint64_t address)
         return 0;
     control |= 1ull << (2 * n);
     return ptrace(PTRACE_POKEUSER, tid, (void *)(at + 7 * 8), (void *)control) < 0 ? -errno : 0;
+}
+
+int hit_at_once(int tid, uint64_t address)
+{
+    uint64_t rip, flags;
+    int rc;
+
+    if ((rc = reg_peek(tid, R_RIP, &rip)) || rip != address)
+        return rc;
+    if ((rc = reg_peek(tid, R_EFLAGS, &flags)))
+        return rc;
+    return flags & EFLAGS_RF ? reg_poke(tid, R_EFLAGS, flags & ~EFLAGS_RF) : 0;
 }
 
 char task_state_letter(int tid)

@@ -95,6 +95,9 @@ unsigned repeated_instruction(const struct mem *m, uint64_t rip);
 /* Hardware execution breakpoint n (0..3) of a stopped task, through its debug registers;
  * address 0 clears it. */
 int hw_break(int tid, unsigned n, uint64_t address);
+/* A task that is at the address will hit a breakpoint there before it executes anything: the resume flag, which
+ * passes over one, is cleared. 0 or -errno. */
+int hit_at_once(int tid, uint64_t address);
 
 /* State letter of /proc/TID/stat, 0 when gone. */
 char task_state_letter(int tid);

@@ -13,7 +13,7 @@ from relive.tracee.maps import read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from relive.replay.landmarks import Overshot
+    from relive.replay.search.result import Overshot
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
@@ -63,10 +63,14 @@ def overshot(session: Session, event: int, task: Task, e: Overshot) -> Divergenc
     at = place(task.tid, rip) or hex(rip)
     lost = session.core.lost()
     came = f"{nothing_in(lost)}," if lost else f"{_stop(e.status)} first,"
+    closest = ""
+    if e.closest is not None:
+        closest = f"; the closest was hit {e.closest.hit}: {e.closest}"
     return DivergenceError(
         event,
         f"the recorded state at {at}",
-        f"{came} after {e.found.hits} hits and {e.found.candidates} with the same registers",
+        f"{came} after {e.found.hits} hits and {e.found.candidates}"
+        f" with the same registers{closest}",
         rip,
         task=task.serial,
     )

@@ -200,12 +200,12 @@ class Session:
                 )
 
     def _find_landmark(self, number: int, task: Task) -> None:
-        from relive.replay import landmarks
+        from relive.replay import search
         from relive.replay.diagnosis import overshot
 
         try:
-            landmarks.find(self, task)
-        except landmarks.Overshot as e:
+            search.find(self, task)
+        except search.Overshot as e:
             raise overshot(self, number, task, e) from e
 
     def code_moves(self, task: Task, start: int, length: int) -> None:
@@ -248,7 +248,7 @@ def replay(
         if session.statistics.landmarks:
             sys.stderr.write(f"relive: {session.statistics.text()}\n")
         for reason, n in session.statistics.reasons.items():
-            sys.stderr.write(f"relive: {n} not searched in the process: {reason}\n")
+            sys.stderr.write(f"relive: {n} not {reason}\n")
         sys.stderr.write(
             f"relive: {result.events} events in {result.seconds:.3f} s,"
             f" {result.verified} mappings compared\n"

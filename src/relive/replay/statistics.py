@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from relive.replay.search.result import Found
 
-class Found(NamedTuple):
-    """hits: executions of the site, the event's own included; candidates: with equal registers."""
 
-    hits: int
-    candidates: int
-    refinements: int
+class Landing(NamedTuple):
+    """One asynchronous event that was found again.  event: its number; seconds: taken."""
+
+    event: int
+    found: Found
+    seconds: float
 
 
 class Statistics:
-    """What finding landmarks took, over a replay."""
+    """What finding landmarks took, over a replay.
+
+    landings: every one.  reasons: why an evaluator was passed over, and how often.
+    """
 
     def __init__(self) -> None:
         self.landmarks = self.hits = self.candidates = self.refinements = 0
@@ -22,15 +27,23 @@ class Statistics:
         self.seconds = 0.0
         self.evaluators: dict[str, int] = {}
         self.reasons: dict[str, int] = {}
+        self.landings: list[Landing] = []
 
-    def add(self, evaluator: str, found: Found, seconds: float) -> None:
+    def add(self, event: int, found: Found, seconds: float) -> None:
+        self.landings.append(Landing(event, found, seconds))
         self.landmarks += 1
         self.hits += found.hits
         self.candidates += found.candidates
         self.refinements += found.refinements
         self.worst_candidates = max(self.worst_candidates, found.candidates)
         self.seconds += seconds
-        self.evaluators[evaluator] = self.evaluators.get(evaluator, 0) + 1
+        by = found.evaluator
+        self.evaluators[by] = self.evaluators.get(by, 0) + 1
+
+    def passed_over(self, evaluator: str, why: str) -> None:
+        """An evaluator could not serve a place."""
+        reason = f"{evaluator}: {why}"
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     def text(self) -> str:
         by = ", ".join(f"{n} {name}" for name, n in sorted(self.evaluators.items()))

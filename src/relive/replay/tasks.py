@@ -9,7 +9,7 @@ from relive import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from relive.replay.landmarks import Searcher
+    from relive.replay.search.sites import Sites
     from relive.replay.session import Session
 
 _CLONE_VM, _CLONE_FS, _CLONE_FILES, _CLONE_SIGHAND = 0x100, 0x200, 0x400, 0x800
@@ -30,7 +30,7 @@ class Space:
     def __init__(self, brk: int = 0, segments: dict[int, int] | None = None) -> None:
         self.brk = brk
         self.segments: dict[int, int] = dict(segments or {})
-        self.searcher: Searcher | None = None  # what finds landmarks in it
+        self.searcher: Sites | None = None  # what finds landmarks in it
 
 
 class Task:

@@ -1,0 +1,199 @@
+"""Hits decided in the process itself, by a stub: 1 ns a hit, or less than the loop itself takes.
+
+The recorded instruction pointer is patched with a jump to a stub that compares registers and
+memory words with the recorded ones (body.py).  A hit that passes is a candidate: it stops, and
+the whole landmark is compared.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from relive import _core
+from relive.replay.search.body import N_TESTS
+from relive.replay.search.landmark import MAX_WORDS, RIP, Landmark, Verdict
+from relive.replay.search.stores import store
+from relive.replay.search.supervisor import LIMIT
+from relive.tracee.patching.patcher import Happened, Trap
+
+if TYPE_CHECKING:
+    from relive.replay.search.sites import Site, Sites
+
+_FAULTS: Final = (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
+
+
+class InProcess:
+    """See `evaluator.Armed`.
+
+    site: its jump is in place.
+    """
+
+    name = "in-process"
+
+    def __init__(self, mark: Landmark, sites: Sites, site: Site) -> None:
+        self._mark = mark
+        self._sites = sites
+        self._target = sites.target
+        self._site: Site | None = site
+        self._offset = 0  # of the trap of the candidate at hand
+        self._registers: list[int] = []  # at it
+        self._tests: set[tuple[int, int]] = set()
+        self._alive = True
+        self._prepare(site)
+
+    def _prepare(self, site: Site) -> None:
+        """Sets what the stub compares with."""
+        mark, words = self._mark, {}
+        for address in site.telling:
+            value = mark.core.sample_word(address)
+            if value is not None:
+                words[address] = value
+        for address, value in mark.words.items():
+            if len(words) < MAX_WORDS:
+                words[address] = value
+        mark.words = words
+        if self._tests:
+            self._tests.clear()
+        site.body.clear_tests(self._target)
+        site.body.set_front(self._target, counting=False)
+        site.body.set_values(self._target, mark.regs, [*words.items()], 0)
+        if site.guard is not None:
+            site.guard.set(self._target, on=True)
+
+    @property
+    def site(self) -> Site:
+        assert self._site is not None, "no patch is in place"
+        return self._site
+
+    def _advance(self) -> Trap | int:
+        """To the next trap of the stub's, or the wait status of another stop."""
+        while True:
+            status = self._mark.core.advance(self._mark.task.serial)
+            self._alive = os.WIFSTOPPED(status)
+            signo = os.WSTOPSIG(status) if self._alive else 0
+            if signo not in _FAULTS:
+                return status
+            site, tid = self.site, self._mark.task.tid
+            if site.guard is not None and signo == signal.SIGSEGV and site.guard.holds(tid):
+                site.patcher.resolve(tid, signo)  # back to the original if it was displaced
+                other = self._written(site)
+                if other is not None:
+                    return other
+                continue
+            trap = site.patcher.resolve(tid, signo)
+            if trap is None or trap.what is Happened.DISPLACED:
+                return status
+            if trap.what is Happened.BODY:
+                return trap
+
+    def _written(self, site: Site) -> int | None:
+        """The program is about to write to the guarded pages: the patch goes, until the address is
+        executed the next time.  The wait status of another stop that comes before that."""
+        mark, serial = self._mark, self._mark.task.serial
+        mark.before += site.body.hits(self._target)
+        order, telling = site.body.order, site.telling
+        self._remove(site)
+        mark.core.hw_break(serial, mark.address)
+        end, status, _ = mark.core.search(serial, b"", False, 1)
+        self._alive = os.WIFSTOPPED(status)
+        if self._alive:
+            mark.core.hw_break(serial, 0)
+        if end != LIMIT:
+            return status
+        self._site = self._sites.make(mark.address, order, telling)
+        self._prepare(self._site)
+        return None
+
+    def _remove(self, site: Site) -> None:
+        if site.guard is not None:
+            site.guard.set(self._target, on=False)
+        self._sites.remove(self._mark.address)
+        self._site = None
+
+    def next(self) -> int | None:
+        trap = self._advance()
+        if not isinstance(trap, Trap):
+            return trap
+        self._offset = trap.offset
+        self._registers = list(_core.getregs(self._mark.task.tid))
+        if trap.offset == self.site.body.candidate:
+            return None
+        # a word's page is gone: no candidate
+        self.reject()
+        return self.next()
+
+    def hits(self) -> int:
+        return self._site.body.hits(self._target) if self._site is not None else 0
+
+    def registers(self) -> Sequence[int]:
+        return self.site.body.view(self._offset, self._registers, self._target)
+
+    def judge(self, mark: Landmark) -> Verdict:
+        site, hit = self.site, mark.before + self.hits()
+        if site.guard is None:
+            return mark.judge(self.registers(), hit)
+        site.switch(self._target, on=False)  # code that is data, too, and compared as such
+        try:
+            return mark.judge(self.registers(), hit)
+        finally:
+            site.switch(self._target, on=True)
+
+    def refine(self, mark: Landmark, new: list[tuple[int, int]]) -> None:
+        self.site.body.set_words(self._target, len(mark.words) - len(new), new)
+        for address, _ in new:
+            self.site.remember(address)
+
+    def refine_extended(self, mark: Landmark) -> bool:
+        if len(self._tests) == N_TESTS:
+            return False
+        for component, offset, value in mark.core.compare_xstate(mark.task.serial, 8):
+            instruction = store(component, offset)
+            if instruction is not None and (component, offset) not in self._tests:
+                self.site.body.set_test(self._target, len(self._tests), instruction, value)
+                self._tests.add((component, offset))
+                return True
+        return False
+
+    def reject(self) -> None:
+        site = self.site
+        if self._offset > site.body.counted:
+            registers = site.body.view(self._offset, self._registers, self._target)
+            registers[RIP] = site.patch.resume
+        else:
+            registers = self._registers
+            registers[RIP] = site.patch.stub + site.body.reject
+        _core.setregs(self._mark.task.tid, registers)
+
+    def arrive(self) -> None:
+        registers = list(self.registers())
+        registers[RIP] = self._mark.address
+        _core.setregs(self._mark.task.tid, registers)
+
+    def disarm(self) -> None:
+        site = self._site
+        if site is None or not self._alive:
+            return
+        if site.guard is None:
+            site.switch(self._target, on=False)
+        else:
+            self._remove(site)
+
+    def count_to(self, number: int) -> int | None:
+        """Brings the task to the hit of that number, from 1, of those that it sees from now on,
+        nothing of it executed: None, or the wait status of another stop.  For a site without a
+        guard."""
+        site, mark = self.site, self._mark
+        site.body.set_front(self._target, counting=True)
+        site.body.set_values(self._target, mark.regs, (), -number)
+        trap = self._advance()
+        if not isinstance(trap, Trap):
+            mark.before += site.body.hits(self._target) + number & (1 << 64) - 1
+            return trap
+        assert trap.offset == site.body.counted, "a front that counts has one trap"
+        self._offset = trap.offset
+        self._registers = list(_core.getregs(mark.task.tid))
+        self.arrive()
+        return None
