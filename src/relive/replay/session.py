@@ -19,6 +19,8 @@ from relive.trace.reader import Recording
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from relive.replay.retry import Plan
+
 TASK_NEW, ENTRY, TASK_EXIT, MEMWRITE, MEMORY, LANDMARK = 2, 4, 9, 10, 11, 14
 
 
@@ -51,6 +53,8 @@ class Session:
         self.events = 0
         self.verified = 0
         self._store_fds: dict[str, int] = {}
+        self.plan: Plan | None = None
+        self.landmarks: list[int] = []  # events, as far as the replay came
         self._all_cpus = os.sched_getaffinity(0)
         cpu = recording.meta.get("cpu")
         self.cpu = cpu if isinstance(cpu, int) and cpu in self._all_cpus else max(self._all_cpus)
