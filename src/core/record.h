@@ -197,6 +197,7 @@ bool recorder_others_ready(struct recorder *r, const struct task *t);
 int spin_before_run(struct recorder *r, struct task *t);
 /* Takes note of the call that has ended. */
 void spin_after_call(struct recorder *r, struct task *t);
+/* Whether a debug register made it stop: a recorded program has none of its own. */
 bool spin_is_hit(const struct task *t, int status);
 /* *ret_waits: the task waits there, and it is another's turn. */
 int spin_hit(struct recorder *r, struct task *t, bool *ret_waits);

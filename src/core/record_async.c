@@ -282,7 +282,7 @@ static int run_repeated(struct task *t, unsigned len, int signo, struct regs *re
             continue;
         if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &stop) < 0)
             return -errno;
-        if (WSTOPSIG(status) == SIGTRAP && stop.si_code == 4 /* TRAP_HWBKPT */)
+        if (WSTOPSIG(status) == SIGTRAP && hw_break_hits(t->tid) & 8)
             break;
         if (stop.si_code > 0 && (WSTOPSIG(status) == SIGSEGV || WSTOPSIG(status) == SIGBUS)) {
             /* it faults in the middle: that is the event, and the signal comes after it */

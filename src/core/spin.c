@@ -35,7 +35,6 @@
 #define PAUSE_REACH 24
 
 #define FLAG_RESUME 0x10000ull
-#define SI_HARDWARE_BREAK 4 /* TRAP_HWBKPT */
 
 /* ---- may debug registers be used? ---- */
 
@@ -188,11 +187,7 @@ int spin_before_run(struct recorder *r, struct task *t)
 
 bool spin_is_hit(const struct task *t, int status)
 {
-    siginfo_t info;
-
-    return t->spin_generation && WSTOPSIG(status) == SIGTRAP && !(status >> 16) && !t->stepping &&
-           ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
-           info.si_code == SI_HARDWARE_BREAK;
+    return WSTOPSIG(status) == SIGTRAP && !(status >> 16) && !t->stepping && hw_break_hits(t->tid);
 }
 
 static int memory_digest(struct recorder *r, struct task *t, const struct regs *regs, uint64_t *ret)
@@ -222,8 +217,10 @@ int spin_hit(struct recorder *r, struct task *t, bool *ret_waits)
     t->unplaced = true;
     if ((rc = regs_get(t->tid, &regs)))
         return rc;
-    if (!(site = site_at(t->mm, regs.r[R_RIP])) || !site->armed)
-        return 0; /* of a site that is none any more */
+    /* An interrupt's trap comes before that of the debug exception, which then may be of a look,
+     * or of a site that is none any more. */
+    if (t->fresh || !t->spin_generation || !(site = site_at(t->mm, regs.r[R_RIP])) || !site->armed)
+        return 0;
     if (!recorder_others_ready(r, t)) {
         t->spin_quiet = true; /* until its next turn: ticks will do */
         t->spinning = true;
@@ -270,7 +267,6 @@ static bool pauses(const struct task *t, uint64_t rip)
  * 2: it came to another stop, which waits in its status; or -errno. */
 static int come_by(struct recorder *r, struct task *t, uint64_t address)
 {
-    siginfo_t info;
     uint64_t flags;
     bool late = false;
     int rc, status;
@@ -294,9 +290,9 @@ static int come_by(struct recorder *r, struct task *t, uint64_t address)
         late = true;
     }
     if (WIFSTOPPED(status) && status >> 16 != PTRACE_EVENT_EXIT && (rc = hw_break(t->tid, LOOK_SLOT, 0)))
-        return rc;
+        return rc; /* DR6 keeps what it tells */
     if (WIFSTOPPED(status) && !(status >> 16) && WSTOPSIG(status) == SIGTRAP &&
-        ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 && info.si_code == SI_HARDWARE_BREAK)
+        hw_break_hits(t->tid) & 1u << LOOK_SLOT)
         return 1; /* this stop has cancelled an interrupt, if there was one */
     if (late && WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) == SIGTRAP)
         return 0;

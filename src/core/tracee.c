@@ -375,6 +375,21 @@ int hit_at_once(int tid, uint64_t address)
     return flags & EFLAGS_RF ? reg_poke(tid, R_EFLAGS, flags & ~EFLAGS_RF) : 0;
 }
 
+unsigned hw_break_hits(int tid)
+{
+    siginfo_t info;
+    long status;
+
+    /* A sticky single-step bit makes TRAP_TRACE of TRAP_HWBKPT. Other traps leave the bits
+     * of the last debug exception (exc_debug_user in arch/x86/kernel/traps.c). */
+    if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0 || info.si_signo != SIGTRAP ||
+        (info.si_code != 2 /* TRAP_TRACE */ && info.si_code != 4 /* TRAP_HWBKPT */))
+        return 0;
+    errno = 0;
+    status = ptrace(PTRACE_PEEKUSER, tid, (void *)(offsetof(struct user, u_debugreg) + 6 * 8), NULL);
+    return errno ? 0 : (unsigned)status & 0xf;
+}
+
 char task_state_letter(int tid)
 {
     char path[40], text[256];

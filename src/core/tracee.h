@@ -98,6 +98,8 @@ int hw_break(int tid, unsigned n, uint64_t address);
 /* A task that is at the address will hit a breakpoint there before it executes anything: the resume flag, which
  * passes over one, is cleared. 0 or -errno. */
 int hit_at_once(int tid, uint64_t address);
+/* Which of them (bit n) have made the SIGTRAP that the task has stopped for. */
+unsigned hw_break_hits(int tid);
 
 /* State letter of /proc/TID/stat, 0 when gone. */
 char task_state_letter(int tid);
