@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from relive.arch.x86_64 import PAGE_SIZE, USER_SPACE_END
@@ -20,6 +22,9 @@ MAP_FIXED_NOREPLACE: Final = 0x100000
 
 REACH: Final = (1 << 31) - (1 << 20)
 """Bytes from a site within which its stub has to be."""
+_CLEAR: Final = 48 << 20
+"""Memory that may lie anywhere is taken no nearer than that: puns whose displacement ends in bytes
+of zero (immediates often do) have one window, below 16 MiB, and need just that."""
 _CHUNK: Final = 16 * PAGE_SIZE
 _LOWEST: Final = 16 * PAGE_SIZE
 _HEAP_ROOM: Final = 1 << 30
@@ -100,15 +105,23 @@ class Arenas:
     def map_near(self, near: int, size: int, prot: int, flags: int, fd: int = -1) -> int:
         """Maps whole pages within reach of the address `near`, outside what stubs use."""
         size = (size + PAGE_SIZE - 1) & -PAGE_SIZE
-        for start, end in self._gaps.around(near):
-            if end - start < size:
-                continue
-            at = end - size if end <= near else start
-            if abs(at - near) > REACH:
-                break
+        for at in self._places(near, size, REACH):
             if self._map(at, size, prot, flags, fd):
                 return at
         raise NoRoom(errno.ENOMEM, "no free memory within reach")
+
+    def _places(self, near: int, size: int, reach: int) -> Iterator[int]:
+        """Where so much is free, near but not too near; at last as near as it gets."""
+        for clear, far in ((_CLEAR, min(reach, 4 * _CLEAR)), (0, reach)):
+            for start, end in list(self._gaps.around(near)):
+                if end <= near:
+                    at = min(end, near - clear) - size
+                else:
+                    at = max(start, near + clear)
+                if abs(at - near) > far:
+                    continue
+                if start <= at <= end - size:
+                    yield at & -PAGE_SIZE if end <= near else (at + PAGE_SIZE - 1) & -PAGE_SIZE
 
     def pages(self) -> list[tuple[int, int]]:
         """What was mapped for stubs."""
@@ -147,14 +160,7 @@ class Arenas:
 
     def _map_chunk(self, origin: int, size: int, reach: int) -> None:
         size = max(_CHUNK, (size + PAGE_SIZE - 1) & -PAGE_SIZE)
-        tries = 0
-        for start, end in list(self._gaps.around(origin)):
-            if end - start < size:
-                continue
-            at = end - size if end <= origin else start
-            if abs(at - origin) > reach - size or tries > 64:
-                break
-            tries += 1
+        for at in islice(self._places(origin, size, reach - size), 64):
             if self._map_code(at, at + size):
                 return
 
