@@ -218,6 +218,8 @@ class Body:
         """The words from number `first` on."""
         data = b"".join(struct.pack("<QQ", *pair) for pair in words)
         target.write(self.data + _WORDS + 16 * first, data)
+        if first == 0 and self.n_telling:  # the one that the front looks at
+            target.write(self.data + _NEGATED, struct.pack("<Q", -words[0][1] & _WORD))
 
     def hits(self, target: Target) -> int:
         """The counter."""
