@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from relive import _core
 from relive.errors import DivergenceError, RecordingError, ReliveError
 from relive.replay import calls, memory, tasks
+from relive.replay.search.searching import Searching
 from relive.replay.statistics import Statistics
 from relive.replay.tasks import Space, Task
 from relive.trace.reader import Recording
@@ -40,9 +41,10 @@ class Session:
     """One replay.  Belongs to one thread."""
 
     def __init__(self, recording: Recording, *, echo: bool, evaluator: str = "auto") -> None:
-        self.evaluator = evaluator
+        """Raises Unsupported, UsageError: that evaluator can't be used."""
         self.statistics = Statistics()
         self.recording = recording
+        self.searching = Searching(recording, evaluator)
         self.core = _core.Replayer()
         if echo:
             self.core.set_output(1, 2)
@@ -103,8 +105,12 @@ class Session:
                 self.core.feed(chunk.raw, chunk.first_event)
                 self._run_chunk()
                 self.events = chunk.first_event + chunk.n_events
+        except DivergenceError:
+            self.searching.diverged()
+            raise
         finally:
             tasks.kill_all(self)
+            self.searching.close()
             self.objects.close()
             for fd in self._store_fds.values():
                 os.close(fd)
@@ -218,6 +224,7 @@ class Session:
         if searcher is not None and searcher.overlaps(start, start + length):
             searcher.give_up()
             task.space.searcher = None
+        self.searching.code_moves(start, start + length)
 
     def _write_shared(self, extra: dict[str, Any], out: bytes) -> None:
         from relive.trace.events import decode_out

@@ -215,6 +215,13 @@ class Recording:
         return sum(place.raw_len for place in self._places)
 
     @property
+    def checksum(self) -> int:
+        """The checksum of the last good chunk's header, which depends on all before it; 0 when
+        there is none."""
+        self._scan()
+        return self._places[-1].checksum if self._places else 0
+
+    @property
     def meta(self) -> dict[str, Any]:
         """What event 0 says about the recording.  Raises RecordingError when there is none."""
         if self._meta is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from relive import _core
@@ -10,18 +11,22 @@ from relive.replay.search.evaluator import Armed, drive
 from relive.replay.search.inprocess import InProcess
 from relive.replay.search.landmark import GENERAL, INDEX, Landmark, Verdict
 from relive.replay.search.result import CannotSearch, Found
+from relive.replay.search.searching import Searching
 from relive.replay.search.sites import Sites
 from relive.replay.search.supervisor import STOP, Supervisor
+from relive.trace.index import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
 _PROBES: Final = 4
 """First hits of a new site that the supervisor looks at, to learn which registers tell hits
 apart; many a landmark is among them."""
+_NEAR: Final = 8
+"""Hits that are counted from outside rather than by arming anything."""
+_PERIOD: Final = 150
+"""Hits that are counted by the kernel rather than by a new site: patching one costs as much."""
 
 
 def find(session: Session, task: Task, skip: int = 0) -> Found:
@@ -33,38 +38,81 @@ def find(session: Session, task: Task, skip: int = 0) -> Found:
     """
     mark = Landmark(session, task, skip)
     start = time.perf_counter()
-    found = _search(mark)
+    found = _find(mark, session.searching)
     session.statistics.add(mark.event, found, time.perf_counter() - start)
+    session.searching.landed(mark.event, task.serial, Position(mark.address, found.hits))
     return found
 
 
-def _search(mark: Landmark) -> Found:
-    evaluator = mark.session.evaluator
-    if evaluator in ("auto", "inprocess"):
+def _find(mark: Landmark, searching: Searching) -> Found:
+    known = searching.positions.get(mark.event)
+    if known is not None and (mark.skip or known.address != mark.address):
+        del searching.positions[mark.event]
+        known = None
+    if known is not None:
+        # Taken out first: should the search fail, the next one must not begin with it.
+        del searching.positions[mark.event]
+        mark.counted = True
+        found = _straight(mark, searching, known.hit)
+        if found is not None:
+            return found
+        mark.session.statistics.passed_over("position", "the recording's index is wrong")
+    return _search(mark, searching)
+
+
+# -- searching
+
+
+def _search(mark: Landmark, searching: Searching) -> Found:
+    for name, way in _SEARCHES[searching.evaluator]:
         try:
-            return _inprocess(mark)
+            return way(mark, searching)
         except CannotSearch as e:
-            mark.session.statistics.passed_over("in-process", str(e))
+            mark.session.statistics.passed_over(name, str(e))
     return _run(mark, Supervisor(mark))
 
 
 def _run(mark: Landmark, armed: Armed) -> Found:
-    return mark.found(armed.name, drive(mark, armed))
+    hits = drive(mark, armed)  # (which may change mark.before)
+    return mark.found(armed.name, hits)
 
 
-def _inprocess(mark: Landmark) -> Found:
+def _inprocess(mark: Landmark, searching: Searching) -> Found:
+    sites = _sites(mark)
+    near = mark.address in sites.near
+    site = sites.get(mark.address)
+    if site is None or near or not site.probed:
+        found, order = _probe(mark)
+        if found is not None:
+            sites.near.add(mark.address)
+            return found
+        sites.near.discard(mark.address)
+        site = sites.ordered(mark.address, order)
+    else:
+        site.switch(sites.target, on=True)
+    found = _run(mark, InProcess(mark, sites, site))
+    if found.hits <= _PROBES:
+        sites.near.add(mark.address)
+    return found
+
+
+def _sites(mark: Landmark) -> Sites:
     space = mark.task.space
     if space.searcher is None:
         space.searcher = Sites(mark.session, space)
-    sites = space.searcher
-    site = sites.get(mark.address)
-    if site is not None:
-        site.switch(sites.target, on=True)
-        return _run(mark, InProcess(mark, sites, site))
-    found, order = _probe(mark)
-    if found is not None:
-        return found
-    return _run(mark, InProcess(mark, sites, sites.make(mark.address, order, [])))
+    return space.searcher
+
+
+def _kernel(mark: Landmark, searching: Searching) -> Found:
+    from relive.replay.search.kernel import Breakpoint
+
+    return _run(mark, Breakpoint(mark, searching.programs))
+
+
+def _uprobe(mark: Landmark, searching: Searching) -> Found:
+    from relive.replay.search.kernel import Uprobe
+
+    return _run(mark, Uprobe(mark, searching.uprobes))
 
 
 def _probe(mark: Landmark) -> tuple[Found | None, Sequence[str]]:
@@ -93,3 +141,91 @@ def _probe(mark: Landmark) -> tuple[Found | None, Sequence[str]]:
         return len(set(values)) - 2 * values.count(mark.regs[INDEX[name]])
 
     return None, sorted(GENERAL, key=lambda name: -telling(name))
+
+
+# -- counting
+
+
+def _straight(mark: Landmark, searching: Searching, number: int) -> Found | None:
+    """To a position that is known; None when it is not the landmark: the task stands there, and
+    the search may go on.  Raises Overshot, OSError."""
+    name, other = _count(mark, searching, number)
+    if other is not None:
+        raise mark.overshot(other, name, 0)
+    mark.before += number - 1
+    if mark.judge(_core.getregs(mark.task.tid), number) is Verdict.ARRIVED:
+        return mark.found(name, 1)._replace(counted=True)
+    return None
+
+
+def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int | None]:
+    """Brings the task to a hit; who counted, and the wait status of another stop."""
+    for name, way in _COUNTS[searching.evaluator]:
+        if searching.evaluator == "auto" and number <= _NEAR:
+            break
+        try:
+            return name, way(mark, searching, number)
+        except CannotSearch as e:
+            mark.session.statistics.passed_over(name, str(e))
+    armed = Supervisor(mark)
+    try:
+        other = armed.count_to(number)
+        if other is not None:
+            mark.before += armed.hits()
+        return armed.name, other
+    finally:
+        armed.disarm()
+
+
+def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int | None:
+    sites = _sites(mark)
+    site = sites.get(mark.address)
+    if site is None:
+        if searching.evaluator == "auto" and number <= _PERIOD:
+            return _count_kernel(mark, searching, number)
+        site = sites.make(mark.address, GENERAL, [], probed=False)
+    else:
+        site.switch(sites.target, on=True)
+    if site.guard is not None:
+        sites.remove(mark.address)
+        raise CannotSearch("code that the program may write")
+    armed = InProcess(mark, sites, site)
+    try:
+        return armed.count_to(number)
+    finally:
+        armed.disarm()
+
+
+def _count_kernel(mark: Landmark, searching: Searching, number: int) -> int | None:
+    from relive.replay.search.counting import by_period
+
+    return by_period(mark, number)
+
+
+def _count_uprobe(mark: Landmark, searching: Searching, number: int) -> int | None:
+    from relive.replay.search.kernel import Uprobe
+
+    armed = Uprobe(mark, searching.uprobes)
+    try:
+        return armed.count_to(number)
+    finally:
+        armed.disarm()
+
+
+_SEARCHES: Final[dict[str, tuple[tuple[str, Callable[[Landmark, Searching], Found]], ...]]] = {
+    "auto": ((InProcess.name, _inprocess), ("kernel", _kernel)),
+    "inprocess": ((InProcess.name, _inprocess), ("kernel", _kernel)),
+    "kernel": (("kernel", _kernel),),
+    "uprobe": (("uprobe", _uprobe), ("kernel", _kernel)),
+    "supervisor": (),
+}
+"""What is tried, by what was asked for; the supervisor serves where none of it can."""
+_COUNTS: Final[
+    dict[str, tuple[tuple[str, Callable[[Landmark, Searching, int], int | None]], ...]]
+] = {
+    "auto": ((InProcess.name, _count_inprocess), ("kernel", _count_kernel)),
+    "inprocess": ((InProcess.name, _count_inprocess), ("kernel", _count_kernel)),
+    "kernel": (("kernel", _count_kernel),),
+    "uprobe": (("uprobe", _count_uprobe), ("kernel", _count_kernel)),
+    "supervisor": (),
+}

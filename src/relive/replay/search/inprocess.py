@@ -94,7 +94,7 @@ class InProcess:
         executed the next time.  The wait status of another stop that comes before that."""
         mark, serial = self._mark, self._mark.task.serial
         mark.before += site.body.hits(self._target)
-        order, telling = site.body.order, site.telling
+        order, telling, probed = site.body.order, site.telling, site.probed
         self._remove(site)
         mark.core.hw_break(serial, mark.address)
         end, status, _ = mark.core.search(serial, b"", False, 1)
@@ -103,7 +103,7 @@ class InProcess:
             mark.core.hw_break(serial, 0)
         if end != LIMIT:
             return status
-        self._site = self._sites.make(mark.address, order, telling)
+        self._site = self._sites.make(mark.address, order, telling, probed=probed)
         self._prepare(self._site)
         return None
 

@@ -26,7 +26,8 @@ GENERAL: Final = (
 MAX_WORDS: Final = 12
 """Words that refinement adds to a condition, at most."""
 _A_ROUND: Final = 6
-_TRACING: Final = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
+TRACING: Final = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
+"""Flags that tracing itself changes."""
 _TOLD: Final = 4
 """Words of the closest candidate that are kept."""
 
@@ -44,7 +45,8 @@ class Landmark:
 
     regs: as recorded.  skip: how many candidates that are equal in all are to be passed over.
     before: hits that went by before the evaluator at work was armed.  words: what refinement
-    added to the condition, recorded values by address.
+    added to the condition, recorded values by address.  counted: the search began by counting
+    to a position.
     """
 
     def __init__(self, session: Session, task: Task, skip: int = 0) -> None:
@@ -75,7 +77,7 @@ class Landmark:
 
     def same_registers(self, now: Sequence[int]) -> bool:
         """But for what tracing changes, and the number of the last call, which is the kernel's."""
-        if (now[EFLAGS] ^ self.regs[EFLAGS]) & ~_TRACING:
+        if (now[EFLAGS] ^ self.regs[EFLAGS]) & ~TRACING:
             return False
         names = (*GENERAL, "fs_base", "gs_base")
         return all(now[INDEX[n]] == self.regs[INDEX[n]] for n in names)
@@ -104,7 +106,7 @@ class Landmark:
         words = [
             Word(name, self.regs[INDEX[name]], now[INDEX[name]])
             for name in ("fs_base", "gs_base", "eflags")
-            if (self.regs[INDEX[name]] ^ now[INDEX[name]]) & ~(_TRACING if name == "eflags" else 0)
+            if (self.regs[INDEX[name]] ^ now[INDEX[name]]) & ~(TRACING if name == "eflags" else 0)
         ]
         fd = self.core.mem_fd(self.task.serial)
         for address, expected in [*dict(self._differing).items()][:_TOLD]:

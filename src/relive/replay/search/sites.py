@@ -33,7 +33,8 @@ class Site:
     """A site and its own patcher: only one site's jump is in place at a time, so each is planned
     on the original bytes, whatever other sites lie beside it.
 
-    telling: addresses of words that told candidates apart here.
+    telling: addresses of words that told candidates apart here.  probed: the order of registers
+    is known to be good.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Site:
         patch: Patch,
         telling: list[int],
         guard: Guard | None,
+        probed: bool,
     ) -> None:
         self.patcher = patcher
         self.body = body
         self.patch = patch
         self.telling = telling
         self.guard = guard
+        self.probed = probed
         self._runs: list[tuple[int, bytes, bytes]] = []
         for address, (original, written) in sorted(patch.writes.items()):
             if self._runs and self._runs[-1][0] + len(self._runs[-1][1]) == address:
@@ -69,7 +72,11 @@ class Site:
 
 
 class Sites:
-    """The sites of a space, by address."""
+    """The sites of a space, by address.
+
+    near: where the last landmark was among the first hits: a loop that waits for memory to change.
+    A few debug exceptions are cheaper there than arming.
+    """
 
     def __init__(self, session: Session, space: Space) -> None:
         self.target = ReplayTarget(session, space)
@@ -77,6 +84,7 @@ class Sites:
         self._pages: list[int] = []
         self._blocks: list[int] = []  # free blocks of data
         self._sites: dict[int, Site] = {}  # their jumps are not in place
+        self.near: set[int] = set()
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether a patch or memory of the stubs lies there."""
@@ -100,8 +108,23 @@ class Sites:
         if site is not None and site.body.n_telling < len(site.telling):
             # words tell here what registers don't: they are looked at first from now on
             self.remove(address)
-            site = self.make(address, site.body.order, site.telling)
+            site = self.make(address, site.body.order, site.telling, probed=site.probed)
             site.switch(self.target, on=False)
+        return site
+
+    def ordered(self, address: int, order: Sequence[str]) -> Site:
+        """A site that looks at the registers in this order; its jump is in place.
+
+        Raises CannotSearch, OSError.
+        """
+        site = self._sites.get(address)
+        if site is None:
+            return self.make(address, order, [])
+        if not site.probed:
+            telling = site.telling
+            self.remove(address)
+            return self.make(address, order, telling)
+        site.switch(self.target, on=True)
         return site
 
     def remove(self, address: int) -> None:
@@ -111,7 +134,9 @@ class Sites:
         site.patcher.release()
         self._blocks.append(site.body.data)
 
-    def make(self, address: int, order: Sequence[str], telling: list[int]) -> Site:
+    def make(
+        self, address: int, order: Sequence[str], telling: list[int], *, probed: bool = True
+    ) -> Site:
         """Patches a site; its jump is in place then.  Raises CannotSearch, OSError."""
         if len(self._sites) >= _N_KEPT:
             self.give_up()
@@ -142,7 +167,7 @@ class Sites:
             self._blocks.append(body.data)
             raise CannotSearch(why)
         body.assemble(outcome.stub)
-        site = self._sites[address] = Site(patcher, body, outcome, telling, guard)
+        site = self._sites[address] = Site(patcher, body, outcome, telling, guard, probed)
         return site
 
     def _block(self, site: int) -> int:

@@ -1,0 +1,144 @@
+/* Loops of slow instructions, interrupted after some fifty microseconds each time: few enough executions
+ * for the slowest evaluator. The first argument says which loop, the second how many landings. */
+#include "../../asynchronous/programs/landing.h"
+#include <sys/mman.h>
+
+#define SLOW                                                                                       \
+    "movl $7, %%ecx\n xorl %%edx, %%edx\n movl $99, %%eax\n divl %%ecx\n xorl %%edx, %%edx\n"       \
+    "addl $98, %%eax\n divl %%ecx\n xorl %%edx, %%edx\n addl $97, %%eax\n divl %%ecx\n"             \
+    "xorl %%edx, %%edx\n addl $96, %%eax\n divl %%ecx\n xorl %%edx, %%edx\n addl $95, %%eax\n"      \
+    "divl %%ecx\n"
+#define CLOBBERED "rax", "rcx", "rdx", "cc", "memory"
+
+static volatile uint64_t counter;
+static char from[512], to[512];
+
+static void soon(void)
+{
+    struct itimerval once = {{0, 0}, {0, 50}};
+
+    setitimer(ITIMER_REAL, &once, NULL);
+}
+
+static void again(int signo, siginfo_t *info, void *context)
+{
+    on_landing(signo, info, context);
+    soon();
+}
+
+static void registers(void)
+{
+    uint64_t n = 0;
+
+    while (!enough())
+        __asm__ volatile(SLOW "incq %0" : "+r"(n) : : CLOBBERED);
+    mix(n);
+}
+
+static void memory(void)
+{
+    while (!enough())
+        __asm__ volatile(SLOW "incq %0" : "+m"(counter) : : CLOBBERED);
+    mix(counter);
+}
+
+static void vector(void)
+{
+    __asm__ volatile("pxor %%xmm5, %%xmm5\n pcmpeqd %%xmm6, %%xmm6" : : : "xmm5", "xmm6");
+    while (!enough()) /* (gcc keeps its hands off these) */
+        __asm__ volatile(SLOW "psubq %%xmm6, %%xmm5" : : : CLOBBERED);
+    __asm__ volatile("movq %%xmm5, %0" : "=m"(counter));
+    mix(counter);
+}
+
+__attribute__((noinline)) static uint64_t deeper(uint64_t depth)
+{
+    __asm__ volatile(SLOW : : : CLOBBERED);
+    return depth ? deeper(depth - 1) + depth : counter++;
+}
+
+static void calls(void)
+{
+    uint64_t sum = 0;
+
+    while (!enough())
+        sum += deeper(5);
+    mix(sum);
+}
+
+static void strings(void)
+{
+    while (!enough()) {
+        const char *source = from;
+        char *target = to;
+        uint64_t n = sizeof to;
+
+        __asm__ volatile("rep movsb" : "+S"(source), "+D"(target), "+c"(n) : : "memory");
+        counter++;
+    }
+    mix(counter);
+}
+
+/* The displacement of a loop's addition is rewritten all the time, in a page that holds the loop. */
+static void made(void)
+{
+    unsigned char *code = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static const unsigned char loop[] = {
+        0x31, 0xc0,             /* xor %eax,%eax */
+        0xb9, 100, 0, 0, 0,     /* mov $100,%ecx */
+        0x48, 0x83, 0xc0, 1,    /* 1: add $1,%rax */
+        0x0f, 0xaf, 0xf9,       /* imul %ecx,%edi */
+        0xff, 0xc9,             /* dec %ecx */
+        0x75, 0xf5,             /* jnz 1b */
+        0xc3,
+    };
+    unsigned round = 0;
+
+    if (code == MAP_FAILED)
+        _exit(99);
+    memcpy(code, loop, sizeof loop);
+    while (!enough()) {
+        code[10] = (unsigned char)(1 + round++ % 9);
+        counter += ((uint64_t(*)(unsigned))(uintptr_t)code)(3);
+    }
+    mix(counter);
+}
+
+/* Landings in the handler of a signal that the program raises itself, and in the code that returns from it. */
+static void raised(int signo)
+{
+    (void)signo;
+    counter++;
+}
+
+static void handlers(void)
+{
+    signal(SIGUSR1, raised);
+    while (!enough()) {
+        raise(SIGUSR1);
+        for (int i = 0; i < 200; i++)
+            __asm__ volatile(SLOW : : : CLOBBERED);
+    }
+    mix(counter);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } loops[] = {
+        {"registers", registers}, {"memory", memory}, {"vector", vector},     {"calls", calls},
+        {"strings", strings},     {"made", made},     {"handlers", handlers},
+    };
+
+    wanted(argc - 1, argv + 1);
+    handle(SIGALRM, again, 0);
+    soon();
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
+        if (argc > 1 && !strcmp(argv[1], loops[i].name))
+            loops[i].run();
+    say_landings();
+    return 0;
+}
