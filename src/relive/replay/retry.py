@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from relive.errors import DivergenceError
 from relive.replay.rewind import CannotRewind, Checkpoint
 from relive.trace.events import decode_out
+from relive.tracee.cputime import cpu_ns
 
 if TYPE_CHECKING:
-    from relive.replay.search import Overshot
+    from relive.replay.search import Overshot, Passed
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
@@ -42,14 +43,6 @@ TIMES: Final = 50
 SECONDS: Final = 60.0
 #: Address of the processor time in a sample (core/landmark.h).
 _CPU: Final = 1
-
-
-class Passed(NamedTuple):
-    """A place that fits and was passed over.  hit: which one of the interval; cpu_ns: processor
-    time of the task by then."""
-
-    hit: int
-    cpu_ns: int
 
 
 class Choice:
@@ -111,13 +104,13 @@ class Plan:
             if not isinstance(missed, Overshot):
                 raise AssertionError("an interval without an end and without a place that fits")
             start.restore()
-            evaluator, session.evaluator = session.evaluator, "supervisor"
+            evaluator, session.searching.evaluator = session.searching.evaluator, "supervisor"
             try:
                 find(session, task)
             except Overshot:
                 raise missed from None  # it tells more: the refined candidate that was closest
             finally:
-                session.evaluator = evaluator
+                session.searching.evaluator = evaluator
 
     def _ordered(
         self, session: Session, task: Task, start: Checkpoint, began: int, passed: list[Passed]
@@ -163,15 +156,6 @@ def _native(session: Session, task: Task, most: int) -> int:
     finally:
         session.core.patience(20)
     return min(cpu_ns(task.tid) - began, most)
-
-
-def cpu_ns(tid: int) -> int:
-    """Processor time of a thread (ns); 0 when it is not known."""
-    try:
-        with open(f"/proc/{tid}/schedstat", "rb") as f:
-            return int(f.read().split()[0])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def _recorded_cpu(session: Session) -> int:
@@ -221,7 +205,10 @@ class Retrier:
         if new := [n for n in suspects if n not in self._examined]:
             self._examined.update(new)
             self.plan.examine.update(new)
-            self._tell(error, f"looking closer at the {len(new)} landmarks before")
+            sys.stderr.write(
+                f"relive: note: event {error.event} differs; replaying again, to look for other"
+                " places that fit the asynchronous events before\n"
+            )
             return True
         for number in reversed(suspects):
             choice = self.plan.choices.get(number)
@@ -231,16 +218,16 @@ class Retrier:
                 # what came after the wrong place says nothing about the right one
                 self._examined.discard(later)
                 self.plan.choices.pop(later, None)
-            self._tell(
-                error,
-                f"trying place {choice.at + 1} of the {len(choice.order)} that fit event {number}",
-            )
             return True
         return False
 
-    @staticmethod
-    def _tell(error: DivergenceError, what: str) -> None:
-        sys.stderr.write(f"relive: note: event {error.event} differs; replaying again, {what}\n")
+    def told(self) -> str:
+        """What was found out, for the user."""
+        return "; ".join(
+            f"event {n} fits {len(c.order)} places, of which number {c.passes + 1} leads on"
+            for n, c in sorted(self.plan.choices.items())
+            if len(c.order) > 1
+        )
 
     def final(self, error: DivergenceError) -> DivergenceError:
         """The divergence to be told in the end."""

@@ -40,14 +40,26 @@ class ReplayResult(NamedTuple):
 class Session:
     """One replay.  Belongs to one thread."""
 
-    def __init__(self, recording: Recording, *, echo: bool, evaluator: str = "auto") -> None:
-        """Raises Unsupported, UsageError: that evaluator can't be used."""
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        echo: bool,
+        evaluator: str = "auto",
+        plan: Plan | None = None,
+        printed: tuple[int, int] = (0, 0),
+    ) -> None:
+        """plan: of a replay that is made again.  printed: bytes of stdout and stderr that others
+        before it have printed.
+
+        Raises Unsupported, UsageError: that evaluator can't be used.
+        """
         self.statistics = Statistics()
         self.recording = recording
         self.searching = Searching(recording, evaluator)
         self.core = _core.Replayer()
         if echo:
-            self.core.set_output(1, 2)
+            self.core.set_output(1, 2, *printed)
         self.tasks: dict[int, Task] = {}
         self.objects = memory.Objects()
         self.store = recording.store
@@ -55,7 +67,7 @@ class Session:
         self.events = 0
         self.verified = 0
         self._store_fds: dict[str, int] = {}
-        self.plan: Plan | None = None
+        self.plan = plan
         self.landmarks: list[int] = []  # events, as far as the replay came
         self._all_cpus = os.sched_getaffinity(0)
         cpu = recording.meta.get("cpu")
@@ -213,8 +225,12 @@ class Session:
         from relive.replay import search
         from relive.replay.diagnosis import overshot
 
+        self.landmarks.append(number)
         try:
-            search.find(self, task)
+            if self.plan is None:
+                search.find(self, task)
+            else:
+                self.plan.find(self, number, task)
         except search.Overshot as e:
             raise overshot(self, number, task, e) from e
 
@@ -235,19 +251,49 @@ class Session:
             self.objects.write(key, address, data)
 
 
+def _replayed(recording: Recording, echo: bool, evaluator: str, retries: int) -> Session:
+    """A replay that went through: the first, or one that found another place for a landmark."""
+    session = Session(recording, echo=echo, evaluator=evaluator)
+    retrier = None
+    while True:
+        try:
+            session.run()
+        except DivergenceError as error:
+            from relive.replay.retry import Retrier
+
+            if retrier is None:
+                retrier = Retrier(retries)
+            if not retrier.again(error, session.landmarks):
+                raise retrier.final(error) from None
+        else:
+            if retrier is not None:
+                sys.stderr.write(f"relive: note: {retrier.told() or 'it goes through now'}\n")
+            return session
+        printed = session.core.echoed()
+        session = Session(
+            recording, echo=echo, evaluator=evaluator, plan=retrier.plan, printed=printed
+        )
+
+
 def replay(
-    directory: Path, *, echo: bool = True, stats: bool = False, evaluator: str = "auto"
+    directory: Path,
+    *,
+    echo: bool = True,
+    stats: bool = False,
+    evaluator: str = "auto",
+    retries: int = 40,
 ) -> ReplayResult:
     """Replays a recording through.
 
-    evaluator: who decides the hits of a landmark: auto, inprocess, supervisor.
+    evaluator: who decides the hits of a landmark: one of search.EVALUATORS.
     echo: what the program wrote to stdout and stderr is written to this process's.
+    retries: how often a replay that differs from the recording is made again, with another place
+    that fits a landmark, without getting any further.
     Raises DivergenceError, RecordingError, ReliveError.
     """
     start = time.perf_counter()
     with Recording(directory) as recording:
-        session = Session(recording, echo=echo, evaluator=evaluator)
-        session.run()
+        session = _replayed(recording, echo, evaluator, retries)
         result = ReplayResult(
             session.status,
             session.events,

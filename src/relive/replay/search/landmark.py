@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from relive.arch import x86_64
-from relive.replay.search.result import Closest, Found, Overshot, Word
+from relive.replay.search.result import Closest, Found, Overshot, Passed, Word
+from relive.tracee.cputime import cpu_ns
 
 if TYPE_CHECKING:
     from relive.replay.session import Session
@@ -49,7 +50,13 @@ class Landmark:
     to a position.
     """
 
-    def __init__(self, session: Session, task: Task, skip: int = 0) -> None:
+    def __init__(
+        self,
+        session: Session,
+        task: Task,
+        skip: int = 0,
+        passed: list[Passed] | None = None,
+    ) -> None:
         self.session = session
         self.core = session.core
         self.task = task
@@ -57,6 +64,7 @@ class Landmark:
         self.regs: tuple[int, ...] = session.core.logged_regs(task.serial)
         self.address = self.regs[RIP]
         self.skip = skip
+        self._passed = passed
         self.before = 0
         self.candidates = 0
         self.refinements = 0
@@ -94,6 +102,8 @@ class Landmark:
             if not self.skip:
                 return Verdict.ARRIVED
             self.skip -= 1
+            if self._passed is not None:
+                self._passed.append(Passed(hit, cpu_ns(self.task.tid)))
             return Verdict.OTHER
         self._note(now, hit, total, not same_extended)
         return Verdict.OTHER
