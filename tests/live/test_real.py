@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.live.targets import LONG, NEVER
 
 SITES = 100
 EVALUATORS = ["auto", "supervisor"]
+PIPE_SIZE = 65536
 
 
 def functions(image: Image, count: int, skip: int = 0) -> Iterator[str]:
@@ -65,11 +66,17 @@ def watch(
     evaluator: Any,
     seconds: float,
     first: tuple[str, ...] = (),
+    begin: Callable[[], object] | None = None,
 ) -> live.Counts:
-    """Attach, watch for a while, leave; the sum of all counts."""
+    """Attach, watch for a while, leave; the sum of all counts.
+
+    begin: called when the sites are in place.  The program must run until after the while.
+    """
     with live.Session() as session:
         session.attach(pid)
         session.add_all(hundred(pid, modules, evaluator, first))
+        if begin is not None:
+            begin()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             event = session.run(left)
@@ -85,30 +92,37 @@ def watch(
 @pytest.mark.parametrize("evaluator", EVALUATORS)
 def test_python(evaluator: str) -> None:
     code = (
-        "import hashlib, json, re, threading\n"
+        "import hashlib, json, re, sys, threading\n"
         "def work(n):\n"
         "    out = hashlib.sha256()\n"
         "    for i in range(n):\n"
         "        text = json.dumps({'a': list(range(i % 50)), 'b': str(i) * 3})\n"
         "        out.update(re.sub('[0-4]', '-', str(json.loads(text))).encode())\n"
-        "    results.append(out.hexdigest())\n"
-        "results = []\n"
-        "threads = [threading.Thread(target=work, args=(8000,)) for _ in range(3)]\n"
+        "    return out.hexdigest()\n"
+        "def until_told():\n"
+        "    results.add(work(500))\n"
+        "    while not told.is_set(): results.add(work(500))\n"
+        "results, told = set(), threading.Event()\n"
+        "threads = [threading.Thread(target=until_told) for _ in range(3)]\n"
+        "[t.start() for t in threads]\n"
         "print('ready', flush=True)\n"
-        "[t.start() for t in threads]; [t.join() for t in threads]\n"
-        "print(len(set(results)), results[0])\n"
+        "sys.stdin.read(); told.set(); [t.join() for t in threads]\n"
+        "print(results)\n"
     )
     program = shutil.which("python3") or sys.executable
-    natural = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True)
-    target = subprocess.Popen([program, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert target.stdout is not None
-    assert target.stdout.readline() == "ready\n"
+    command = [program, "-c", code]
+    natural = subprocess.run(command, capture_output=True, input="", text=True, check=True)
     modules = ("libpython3", "python3", "python3.11", "libc")
-    for _ in range(2):
-        total = watch(target.pid, modules, evaluator, 0.5)
-    output, _ = target.communicate(timeout=60)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as target:
+        assert target.stdout is not None
+        assert target.stdout.readline() == "ready\n"
+        for _ in range(2):
+            total = watch(target.pid, modules, evaluator, 0.5)
+            assert total.hits > 0
+        output, _ = target.communicate(timeout=60)
     assert (target.returncode, "ready\n" + output) == (0, natural.stdout)
-    assert total.hits > 0
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
@@ -159,51 +173,65 @@ def test_gcc(tmp_path: Path) -> None:
     compiler = subprocess.run(
         ["gcc", "-print-prog-name=cc1"], capture_output=True, text=True
     ).stdout.strip()
-    source = tmp_path / "long.c"
     lines = [
-        f"int f{i}(int x) {{ for (int k = 0; k < x; k++) x += k * {i}; return x; }}"
+        f"int f{i}(int x) {{ for (int k = 0; k < x; k++) x += k * {i}; return x; }} // {50 * '-'}\n"
         for i in range(700)
     ]
-    source.write_text("\n".join(lines))
+    source = "".join(lines).encode()
+    assert len(source) > PIPE_SIZE
     command = [compiler, "-quiet", "-O2", "-o"]
-    subprocess.run([*command, tmp_path / "plain.s", source], check=True, timeout=60)
+    start = time.monotonic()
+    subprocess.run([*command, tmp_path / "plain.s", "-"], input=source, check=True, timeout=60)
+    seconds = min(0.4, (time.monotonic() - start) / 2)
     expected = (tmp_path / "plain.s").read_text()
     for evaluator in EVALUATORS:
         made = tmp_path / f"{evaluator}.s"
-        cc1 = subprocess.Popen([*command, made, source])
-        time.sleep(0.2)
-        hot = ("libc:malloc", "libc:free", "libc:calloc")
-        total = watch(cc1.pid, ("libc", "libgmp", "libmpfr"), evaluator, 0.4, hot)
-        assert cc1.wait(timeout=60) == 0
+        with subprocess.Popen([*command, made, "-"], stdin=subprocess.PIPE) as cc1:
+            assert cc1.stdin is not None
+            cc1.stdin.write(source)  # more than the pipe holds: it runs, and is reading now
+            cc1.stdin.flush()
+            hot = ("libc:malloc", "libc:free", "libc:calloc")
+            modules = ("libc", "libgmp", "libmpfr")
+            total = watch(cc1.pid, modules, evaluator, seconds, hot, cc1.stdin.close)
+            assert cc1.wait(timeout=60) == 0
         assert made.read_text() == expected
         assert total.hits > 0
 
 
+# Both work in rounds, each with the same result, until their stdin is closed.
 RUST = """
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+static TOLD: AtomicBool = AtomicBool::new(false);
+fn round(number: u64) -> (bool, u64) {
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    for i in 0..20000u64 {
+        *seen.entry(format!("{}", (i * 7 + number) % 1013)).or_insert(0) += i;
+    }
+    let result = std::panic::catch_unwind(|| { if number < 9 { panic!("caught") } });
+    (result.is_err(), seen.values().sum::<u64>())
+}
 fn main() {
     println!("ready");
     let (sender, receiver) = mpsc::channel();
     let threads: Vec<_> = (0..3u64).map(|number| {
         let sender = sender.clone();
         thread::spawn(move || {
-            let mut seen: HashMap<String, u64> = HashMap::new();
-            for i in 0..150000u64 {
-                *seen.entry(format!("{}", (i * 7 + number) % 1013)).or_insert(0) += i;
-            }
-            let result = std::panic::catch_unwind(|| { if number < 9 { panic!("caught") } });
-            sender.send((result.is_err(), seen.values().sum::<u64>())).unwrap();
+            let first = round(number);
+            while !TOLD.load(Ordering::Relaxed) { assert_eq!(round(number), first); }
+            sender.send(first).unwrap();
         })
     }).collect();
     drop(sender);
+    let mut rest = String::new();
+    std::io::stdin().read_to_string(&mut rest).unwrap();
+    TOLD.store(true, Ordering::Relaxed);
     let mut got: Vec<_> = receiver.iter().collect();
     got.sort();
     for thread in threads { thread.join().unwrap(); }
-    let mut rest = String::new();
-    std::io::stdin().read_to_string(&mut rest).unwrap();
     println!("{:?}", got);
 }
 """
@@ -211,7 +239,19 @@ fn main() {
 GO = """
 package main
 
-import ("fmt"; "io"; "os"; "sync")
+import ("fmt"; "io"; "os"; "sync"; "sync/atomic")
+
+var told int32
+
+func round(n int) (sum int) {
+    seen := map[string]int{}
+    for i := 0; i < 20000; i++ { seen[fmt.Sprint((i*7+n)%1013)] += i }
+    for _, value := range seen { sum += value }
+    defer func() { recover() }()
+    var nothing *int
+    *nothing = 1
+    return
+}
 
 func main() {
     fmt.Println("ready")
@@ -221,16 +261,15 @@ func main() {
         group.Add(1)
         go func(n int) {
             defer group.Done()
-            seen := map[string]int{}
-            for i := 0; i < 150000; i++ { seen[fmt.Sprint((i*7+n)%1013)] += i }
-            for _, value := range seen { sums[n] += value }
-            defer func() { recover() }()
-            var nothing *int
-            *nothing = 1
+            sums[n] = round(n)
+            for atomic.LoadInt32(&told) == 0 {
+                if round(n) != sums[n] { panic("another sum") }
+            }
         }(n)
     }
-    group.Wait()
     io.ReadAll(os.Stdin)
+    atomic.StoreInt32(&told, 1)
+    group.Wait()
     fmt.Println(sums)
 }
 """
@@ -262,16 +301,16 @@ def test_compiled_languages(tmp_path: Path, language: str, evaluator: str) -> No
     natural = subprocess.run(
         [program], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
     )
-    target = subprocess.Popen(
+    with subprocess.Popen(
         [program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert target.stdout is not None
-    assert target.stdout.readline() == "ready\n"
-    total = watch(target.pid, (program.name,), evaluator, 0.5 if not LONG else 2)
-    output, _ = target.communicate(timeout=60)
+    ) as target:
+        assert target.stdout is not None
+        assert target.stdout.readline() == "ready\n"
+        total = watch(target.pid, (program.name,), evaluator, 0.5 if not LONG else 2)
+        output, _ = target.communicate(timeout=60)
     assert ("ready\n" + output, target.returncode) == (natural.stdout, 0)
     assert total.hits > 0

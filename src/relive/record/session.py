@@ -359,7 +359,7 @@ class _Signals:
             self._old[s] = signal.signal(s, signal.SIG_IGN)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._PASSED_ON)
         for s in self._PASSED_ON:
-            # An ignored signal (nohup) would not wait for the thread; and the program that uses
+            # An ignored signal (nohup) would not wait for the thread; and a program that uses
             # this as a library may have threads that don't block it.
             self._old[s] = signal.signal(s, lambda signo, frame: self._pass_on(signo))
         self._thread.start()
