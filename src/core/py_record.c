@@ -186,6 +186,8 @@ static PyObject *rec_flag(PyObject *self, PyObject *args)
         return NULL;
     if (!strcmp(name, "may_sleep"))
         t->may_sleep = on;
+    else if (!strcmp(name, "settles"))
+        t->settles = on;
     else if (!strcmp(name, "vforking"))
         t->vforking = t->may_sleep = on;
     else if (!strcmp(name, "dying"))

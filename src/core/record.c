@@ -244,7 +244,7 @@ static bool asleep(const struct task *t, unsigned polls)
     case 0:
         return true;
     case 'D':
-        return t->vforking || polls > DISK_SLEEP_POLLS;
+        return t->vforking || (polls > DISK_SLEEP_POLLS && !t->settles);
     default:
         return false;
     }
@@ -340,9 +340,15 @@ static int wait_resumed(struct recorder *r, struct task *t)
             }
             if (rc < 0)
                 return rc;
-            if (!t->has_status)
-                t->state = RUN_BLOCKED;
-            return 0;
+            if (t->has_status)
+                return 0;
+            if (r->interrupt) {
+                r->waiting = t;
+                return 0;
+            }
+            /* Another has become ready. This one may be running in the kernel all the same, and
+             * about to do what the other must see done. */
+            continue;
         }
         rc = wait_for(t->tid, WNOHANG, &status);
         if (rc == -ECHILD) {

@@ -71,5 +71,9 @@ class Tasks:
         task.tid = task.tgid = tid
         self.by_tid[tid] = task
 
+    def alone(self, task: Task) -> bool:
+        """Whether its process has no other thread."""
+        return not any(t.tgid == task.tgid and t is not task for t in self.by_serial.values())
+
     def users_of(self, mm: int) -> list[Task]:
         return [task for task in self.by_serial.values() if task.mm == mm]
