@@ -7,8 +7,11 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "tracee.h"
+
 #define STACK_MAX 4096
 #define N_REGS 27
+#define FLAGS_HIDDEN 0x10100ull /* RF and TF: the kernel and tracers set them */
 /* Loads that lie this close together are fetched as one range. */
 #define CLOSE 256
 
@@ -119,7 +122,7 @@ static void find_known(struct cond *c)
         } else {
             continue;
         }
-        if (is_target(c, first, i))
+        if (is_target(c, first, i) || k.reg == R_EFLAGS)
             continue;
         c->known[c->n_known++] = k;
         op->known = c->n_known;
@@ -349,6 +352,8 @@ int cond_value(const struct cond *c, const uint64_t *regs, uint64_t hits,
             continue;
         case COP_REG:
             *++top = regs[op->operand];
+            if (op->operand == R_EFLAGS)
+                *top &= ~FLAGS_HIDDEN;
             continue;
         case COP_HITS:
             *++top = hits;

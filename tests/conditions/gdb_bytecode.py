@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from relive.arch.x86_64 import BY_NAME
 from relive.conditions.agentexpr import GDB_REGISTERS
 from relive.conditions.ir import WORD_MASK, to_signed
 from relive.conditions.reference import Read, Undecided
@@ -61,7 +62,9 @@ def interpret(code: bytes, regs: Sequence[int], read: Read) -> int:
         if name.startswith("const"):
             stack.append(operand)
         elif name == "reg":
-            stack.append(regs[GDB_REGISTERS[operand]])
+            number = GDB_REGISTERS[operand]
+            # TF and RF of the flags are not the program's.
+            stack.append(regs[number] & (~0x10100 if number == BY_NAME["eflags"].index else -1))
         elif name == "goto":
             here = operand
         elif name == "if_goto":

@@ -70,9 +70,6 @@ def test_equivalence() -> None:
     seen = set()
     with Pages(RANGES) as pages:
         for expr, state in triples(TRIPLES, 11, VISIBLE, RANGES):
-            regs = list(state.regs)
-            regs[FLAGS] &= ~MASKED
-            state = State(tuple(regs), state.memory, state.hits)
             code, constants = lowered(expr)
             pages.fill(state.memory)
             with Program(code, DirectLoader()) as program:

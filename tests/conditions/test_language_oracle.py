@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from relive.arch.x86_64 import REGISTERS
 from relive.arch.x86_64_parts import PARTS
 from relive.conditions.errors import ParseError
 from relive.conditions.language import TYPES, parse
@@ -210,10 +211,15 @@ class Range:
         return (distance.word if isinstance(distance, Word) else distance) % self.step == 0
 
 
+def _seen(state: State, index: int) -> int:
+    """A register without TF and RF of the flags: they are not the program's."""
+    return state.regs[index] & (~0x10100 if REGISTERS[index].name == "eflags" else -1)
+
+
 def by_python(text: str, state: State) -> bool:
     """Whether the condition is true.  Raises Fault where it has no value."""
     names: dict[str, object] = {
-        name: Word(state.regs[part.index] >> part.shift & ((1 << part.bits) - 1), False)
+        name: Word(_seen(state, part.index) >> part.shift & ((1 << part.bits) - 1), False)
         for name, part in PARTS.items()
     }
     names |= {name: Type(size, is_signed, state) for name, (size, is_signed) in TYPES.items()}

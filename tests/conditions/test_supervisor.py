@@ -52,6 +52,24 @@ def test_triples(page: int) -> None:
     assert all(number > TRIPLES // 50 for number in seen.values()), seen
 
 
+def test_trap_and_resume_flag_are_not_seen() -> None:
+    """They are set by the kernel and by tracers: at a debug register, and while stepping."""
+    regs = [0] * ir.N_REGISTERS
+    flags = ir.reg("eflags")
+    regs[flags.index] = 0x246 | 0x10100
+    for condition, outcome in (
+        (ir.Binary("eq", flags, Const(0x246)), Outcome.MATCH),
+        (ir.Binary("and", flags, Const(0x10100)), Outcome.REJECT),
+        (Load(flags, 1), Outcome.UNDECIDED),
+    ):
+        assert supervisor.evaluate(condition, tuple(regs), os.getpid(), 1) == outcome
+        assert reference.evaluate(condition, regs, _nothing, 1) == outcome
+
+
+def _nothing(address: int, size: int) -> bytes:
+    raise OSError
+
+
 @pytest.mark.limit(600)
 def test_many_loads_at_once(page: int) -> None:
     """Loads that are fetched together: near, far, overlapping, some beyond the readable."""

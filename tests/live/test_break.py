@@ -75,7 +75,7 @@ def test_parquet(program: Programs, tmp_path: Path) -> None:
     path = tmp_path / "hits.parquet"
     done = run_break("site", "--collect", "-i64(rsi)", "-o", path, "-q", "--", *command)
     try:
-        import pyarrow.parquet  # type: ignore[import-not-found]
+        import pyarrow.parquet
     except ImportError:
         assert done.returncode == 1
         assert "pyarrow" in done.stderr

@@ -66,7 +66,11 @@ class Torture:
         self.unsteady: set[int] = set()
         """Instructions that are not executed equally often in each round."""
         self.drifts = False
-        """Whether what a round executes changes slowly, as in an adaptive interpreter."""
+        """Whether what a round executes changes slowly: a counter in a database, an adaptive
+        interpreter.  A site with another count than before is then compared with a round that
+        is stepped anew."""
+        self.slack = 0.0
+        """By which part of a count it may do so unnoticed."""
         self._at_end = False
         original = self.tracer._signal
 
@@ -86,7 +90,11 @@ class Torture:
         self.process.evaluator = self.evaluator
         for _ in range(warm_up):
             self.expected = self.round()
-        self.text = next(m for m in self.process.maps() if library in m.name and m.prot & 4)
+        # The largest: the interpreter may be a library, beside a program of the same name.
+        self.text = max(
+            (m for m in self.process.maps() if library in m.name and m.prot & 4),
+            key=lambda m: m.size,
+        )
         self.library = Path(self.text.name)
         self.clean = self.process.read(self.text.start, self.text.size)
 
@@ -246,7 +254,7 @@ class Torture:
 
     def _as_stepped(self, site: Site, counts: Counter[int]) -> bool:
         count = counts[site.address]
-        slack = count // 4 if self.drifts else 0
+        slack = int(count * self.slack)
         return site.address in self.unsteady or abs(site.hits - count) <= slack
 
     def _told(self, suspects: list[Site], counts: Counter[int]) -> str:

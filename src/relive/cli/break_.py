@@ -30,6 +30,17 @@ PROGRAM; 0 with -p."""
         Option("-p", "--pid", value="PID", help="watch this process, all its threads"),
         Option("-w", "--when", value="CONDITION", help="only hits for which this is not 0"),
         Option("--collect", value="EXPRESSION", repeat=True, help="keep its value at each hit"),
+        Option(
+            "--at-return",
+            value="EXPRESSION",
+            repeat=True,
+            help="keep its value when the function returns: rax is what it returns",
+        ),
+        Option(
+            "--full",
+            value="HOW",
+            help="when values come faster than they are taken: wait (default), or lose and count",
+        ),
         Option("--print", help="print a line for each candidate"),
         Option("--backtrace", help="print the stack of each candidate"),
         Option("-n", "--count", value="N", help="end at the Nth candidate of a place"),
@@ -92,7 +103,8 @@ PROGRAM; 0 with -p."""
             requests,
             pid=pid,
             program=program,
-            printing=args.has("print") or not (args.all("collect") or args.has("backtrace")),
+            printing=args.has("print")
+            or not (args.all("collect") or args.all("at-return") or args.has("backtrace")),
             backtrace=args.has("backtrace"),
             count=count,
             seconds=limit,
@@ -111,7 +123,7 @@ PROGRAM; 0 with -p."""
 
     def requests(self, args: Arguments, evaluator: str, count: int | None) -> list[Request]:
         """What the places on the command line ask for."""
-        from typing import cast
+        from typing import Literal, cast
 
         from relive.live import Access, Action, EvaluatorName, Request
         from relive.live.names import check
@@ -119,7 +131,11 @@ PROGRAM; 0 with -p."""
 
         when = args.get("when") or ""
         values = tuple(args.all("collect"))
-        for text in (when, *values):
+        at_return = tuple(args.all("at-return"))
+        full = args.get("full") or "wait"
+        if full not in ("wait", "lose"):
+            raise UsageError(f"break: --full is wait or lose, not '{full}'")
+        for text in (when, *values, *at_return):
             if text:
                 check(text)
         size_text = args.get("size")
@@ -127,6 +143,8 @@ PROGRAM; 0 with -p."""
         if size not in (1, 2, 4, 8):
             raise UsageError("break: --size is 1, 2, 4 or 8")
         stops = args.has("backtrace") or count is not None
+        if at_return and (args.all("write") or args.all("access")):
+            raise UsageError("break: data does not return, so --at-return has no meaning there")
         places = [(text, Access.EXECUTE) for text in args.positional]
         places += [(text, Access.WRITE) for text in args.all("write")]
         places += [(text, Access.ACCESS) for text in args.all("access")]
@@ -134,7 +152,15 @@ PROGRAM; 0 with -p."""
         for text, access in places:
             parse(text)
             collect = values or default_values(text, access, size)
-            action = Action(stop=stops, stop_at=count or 1, collect=collect)
+            if at_return and not values:
+                collect = ()
+            action = Action(
+                stop=stops,
+                stop_at=count or 1,
+                collect=collect,
+                at_return=at_return,
+                full=cast(Literal["wait", "lose"], full),
+            )
             name = cast(EvaluatorName, evaluator)
             made.append(Request(text, when, action, name, access, size))
         return made

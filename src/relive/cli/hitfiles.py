@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+from array import array
 from collections.abc import Sequence
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeAlias
 
 from relive.errors import ReliveError, UsageError
-from relive.live.facts import Record
+from relive.live.facts import Block
 
 FIXED = ("place", "address", "pid", "tid", "hit")
 
 
-class Sink(Protocol):
-    """Where records go.  Each takes the values as they are to be shown."""
+Values: TypeAlias = "Sequence[Sequence[int | None]]"
 
-    def put(self, records: Sequence[Record], values: Sequence[Sequence[int | None]]) -> None:
-        """Append.  Raises OSError."""
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def put(self, block: Block, values: Values) -> None:
+        """Append records, with these in place of their columns.  Raises OSError."""
 
     def close(self) -> None:
         """Write out what is left."""
@@ -56,8 +60,11 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _row(record: Record, values: Sequence[int | None]) -> list[Any]:
-    return [record.place, record.address, record.pid, record.tid, record.hit, *values]
+def _places(block: Block) -> tuple[list[str], list[int]]:
+    """The columns place and address."""
+    known = {one: (one.wanted.request.place, one.address) for one in set(block.armed)}
+    both = [known[one] for one in block.armed]
+    return [place for place, _ in both], [address for _, address in both]
 
 
 class _Csv:
@@ -68,9 +75,9 @@ class _Csv:
         self._writer = csv.writer(file)
         self._writer.writerow(columns)
 
-    def put(self, records: Sequence[Record], values: Sequence[Sequence[int | None]]) -> None:
-        pairs = zip(records, values, strict=True)
-        self._writer.writerows(_row(record, one) for record, one in pairs)
+    def put(self, block: Block, values: Values) -> None:
+        columns = (*_places(block), [block.pid] * len(block), block.tids, block.hits, *values)
+        self._writer.writerows(zip(*columns, strict=True))
 
     def close(self) -> None:
         self._file.close()
@@ -81,12 +88,23 @@ class _JsonLines:
 
     def __init__(self, file: IO[str], columns: Sequence[str]) -> None:
         self._file = file
-        self._columns = columns
+        self._names = [json.dumps(name).replace("%", "%%") for name in columns]
 
-    def put(self, records: Sequence[Record], values: Sequence[Sequence[int | None]]) -> None:
-        for record, one in zip(records, values, strict=True):
-            row = dict(zip(self._columns, _row(record, one), strict=True))
-            self._file.write(json.dumps(row) + "\n")
+    def put(self, block: Block, values: Values) -> None:
+        places, addresses = _places(block)
+        quoted = {place: json.dumps(place) for place in set(places)}
+        columns: list[Sequence[object]] = [[quoted[place] for place in places], addresses]
+        columns += [[block.pid] * len(block), block.tids, block.hits]
+        columns += [
+            column
+            if isinstance(column, array)
+            else ["null" if value is None else value for value in column]
+            for column in values
+        ]
+        nulls = [f"{name}: null" for name in self._names[len(columns) :]]
+        fields = [f"{name}: %s" for name in self._names[: len(columns)]]
+        line = "{" + ", ".join(fields + nulls) + "}\n"
+        self._file.write("".join([line % row for row in zip(*columns, strict=True)]))
 
     def close(self) -> None:
         self._file.close()
@@ -97,8 +115,8 @@ class _Parquet:
 
     def __init__(self, path: str, columns: Sequence[str], signed: Sequence[bool]) -> None:
         try:
-            import pyarrow  # type: ignore[import-not-found]
-            import pyarrow.parquet  # type: ignore[import-not-found]
+            import pyarrow
+            import pyarrow.parquet
         except ImportError:
             raise ReliveError(
                 "Parquet files are written with pyarrow, which is not installed",
@@ -109,22 +127,36 @@ class _Parquet:
         self._arrow = pyarrow
         self._schema = pyarrow.schema(list(zip(columns, kinds, strict=True)))
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
-        self._rows: list[list[Any]] = []
+        self._tables: list[Any] = []
+        self._rows = 0
 
-    def put(self, records: Sequence[Record], values: Sequence[Sequence[int | None]]) -> None:
-        for record, one in zip(records, values, strict=True):
-            self._rows.append(_row(record, one))
-        if len(self._rows) >= 1 << 16:
+    def put(self, block: Block, values: Values) -> None:
+        places, addresses = _places(block)
+        columns: list[Sequence[object] | None] = [places, addresses, [block.pid] * len(block)]
+        columns += [list(block.tids), block.hits, *values]
+        columns += [None] * (len(self._schema) - len(columns))
+        arrays = [
+            self._array(column, field.type, len(block))
+            for column, field in zip(columns, self._schema, strict=True)
+        ]
+        self._tables.append(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        self._rows += len(block)
+        if self._rows >= 1 << 18:
             self._flush()
 
-    def _flush(self) -> None:
+    def _array(self, column: Sequence[object] | None, kind: Any, length: int) -> Any:
         arrow = self._arrow
-        arrays = [
-            arrow.array([row[at] for row in self._rows], type=field.type)
-            for at, field in enumerate(self._schema)
-        ]
-        self._writer.write_table(arrow.Table.from_arrays(arrays, schema=self._schema))
-        self._rows.clear()
+        if column is None:
+            return arrow.nulls(length, kind)
+        if isinstance(column, array):
+            return arrow.Array.from_buffers(kind, length, [None, arrow.py_buffer(column)])
+        return arrow.array(column, type=kind)
+
+    def _flush(self) -> None:
+        if self._tables:
+            self._writer.write_table(self._arrow.concat_tables(self._tables))
+        self._tables.clear()
+        self._rows = 0
 
     def close(self) -> None:
         self._flush()

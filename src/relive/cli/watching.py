@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from relive.cli.hitfiles import Sink, sink
 from relive.cli.tell import flush, put, tell
 from relive.conditions.ir import Outcome, to_signed
 from relive.errors import ReliveError
 from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
-from relive.live.facts import Counts, Record
+from relive.live.facts import Block, Counts
 from relive.live.names import signed
-from relive.live.request import Request
+from relive.live.request import Action, Request
 from relive.live.session import Session
 from relive.live.site import Armed, Site
 from relive.live.worker import Interrupted
@@ -45,13 +47,18 @@ class Watch:
     status: int | None = field(default=None, init=False)
 
 
+def names(action: Action) -> list[str]:
+    """What the values of a record are called."""
+    return [*action.collect, *(f"{text} at return" for text in action.at_return)]
+
+
 def columns(requests: Sequence[Request]) -> tuple[list[str], list[bool]]:
     """Names of the values of records, and whether they are signed.  Raises ParseError."""
-    lists = [list(request.action.collect) for request in requests]
-    names = max(lists, key=len)
-    if any(one != names for one in lists):
-        return [f"value{at + 1}" for at in range(len(names))], [False] * len(names)
-    return names, [signed(name) for name in names]
+    lists = [names(request.action) for request in requests]
+    longest = max(lists, key=len)
+    if any(one != longest for one in lists):
+        return [f"value{at + 1}" for at in range(len(longest))], [False] * len(longest)
+    return longest, [signed(text) for text in requests[0].action.kept]
 
 
 def watch(job: Watch, group: int) -> int | None:
@@ -105,8 +112,8 @@ class _Watching:
         self.done = False
         self.interrupted = ""
         self.main = next(iter(session.processes.values())).pid
-        self._signed: dict[str, tuple[bool, ...]] = {}
-        self._shown: dict[tuple[str, int, int], int] = {}
+        self._signed: dict[Request, tuple[bool, ...]] = {}
+        self._shown: dict[Armed, int] = {}
 
     # -- what is armed
 
@@ -158,7 +165,8 @@ class _Watching:
         job = self.job
         if job.backtrace:
             if not job.printing:
-                self._print(hit.armed.record(hit.tid, hit.hit, hit.values))
+                values = _signed([[v] for v in hit.values], self._signs(hit.site.request))
+                self._print(hit.armed, hit.tid, hit.hit, [value for (value,) in values])
             for number, frame in enumerate(hit.backtrace()):
                 put(f"  #{number:<2} {frame.text()}\n")
             flush()
@@ -167,50 +175,46 @@ class _Watching:
 
     def show_records(self) -> None:
         """Print and save what was collected since."""
-        records = self.session.records()
-        if self.job.count is not None:
-            records = self._first(records)
-        if not records:
-            return
-        if self.job.printing:
-            for record in records:
-                self._print(record)
-            flush()
-        if self.saving is not None:
-            try:
-                self.saving.put(records, [self._values(record) for record in records])
-            except OSError as error:
-                raise ReliveError(f"hits can't be saved: {error.strerror}") from None
+        for block in self.session.blocks():
+            if self.job.count is not None:
+                block = self._first(block)
+            if not len(block):
+                continue
+            request = block.armed[0].wanted.request
+            values = _signed(block.columns, self._signs(request))
+            if self.job.printing:
+                rows = zip(*values, strict=True) if values else repeat((), len(block))
+                for armed, tid, hit, row in zip(
+                    block.armed, block.tids, block.hits, rows, strict=True
+                ):
+                    self._print(armed, tid, hit, row)
+                flush()
+            if self.saving is not None:
+                try:
+                    self.saving.put(block, values)
+                except OSError as error:
+                    raise ReliveError(f"hits can't be saved: {error.strerror}") from None
 
-    def _first(self, records: list[Record]) -> list[Record]:
+    def _first(self, block: Block) -> Block:
         """Not more of an address than were asked for."""
-        result = []
-        for record in records:
-            key = (record.place, record.address, record.pid)
-            number = self._shown[key] = self._shown.get(key, 0) + 1
+        keep = []
+        for at, armed in enumerate(block.armed):
+            number = self._shown[armed] = self._shown.get(armed, 0) + 1
             if self.job.count is None or number <= self.job.count:
-                result.append(record)
-        return result
+                keep.append(at)
+        return block if len(keep) == len(block) else block.rows(keep)
 
-    def _names(self, record: Record) -> tuple[str, ...]:
-        for request in self.job.requests:
-            if request.place == record.place and len(request.action.collect) == len(record.values):
-                return request.action.collect
-        return ()
+    def _signs(self, request: Request) -> tuple[bool, ...]:
+        """Which values of a site are signed numbers."""
+        if request not in self._signed:
+            self._signed[request] = tuple(signed(text) for text in request.action.kept)
+        return self._signed[request]
 
-    def _values(self, record: Record) -> list[int | None]:
-        names = self._names(record)
-        key = "\0".join(names)
-        if key not in self._signed:
-            self._signed[key] = tuple(signed(name) for name in names)
-        return [
-            to_signed(value) if value is not None and sign else value
-            for value, sign in zip(record.values, self._signed[key], strict=True)
-        ]
-
-    def _print(self, record: Record) -> None:
-        words = [f"{record.place} hit {record.hit}", f"thread {record.tid or '?'}"]
-        for name, value in zip(self._names(record), self._values(record), strict=True):
+    def _print(self, armed: Armed, tid: int, hit: int, row: Sequence[int | None]) -> None:
+        request = armed.wanted.request
+        words = [f"{request.place} hit {hit}", f"thread {tid or '?'}"]
+        # At a stop, what a function will return is not known yet.
+        for name, value in zip(names(request.action), row, strict=False):
             words.append(f"{name}={'?' if value is None else _number(value)}")
         put(" ".join(words) + "\n")
 
@@ -233,6 +237,21 @@ class _Watching:
             cells += [cell.rjust(12) for cell in row[2:]]
             put("  ".join(cells).rstrip() + "\n")
         put(f"{total.hits} hits in {seconds:.3f} s, {total.hits / seconds:.0f} a second\n")
+
+
+def _signed(
+    columns: Sequence[Sequence[int | None]], signs: Sequence[bool]
+) -> list[Sequence[int | None]]:
+    """The columns, with words read as signed numbers where they are."""
+    result: list[Sequence[int | None]] = []
+    for column, sign in zip(columns, signs, strict=False):
+        if not sign:
+            result.append(column)
+        elif isinstance(column, array):
+            result.append(array("q", column.tobytes()))
+        else:
+            result.append([None if value is None else to_signed(value) for value in column])
+    return result
 
 
 _WHO = {

@@ -15,7 +15,7 @@ from relive.conditions.ir import (
     Outcome,
     Size,
 )
-from relive.conditions.reference import Read, Undecided, binary, unary
+from relive.conditions.reference import Read, Undecided, binary, register, unary
 from relive.conditions.reference import value as value_of
 
 
@@ -38,7 +38,7 @@ def value(linear: Linear, regs: Sequence[int], read: Read, hits: int) -> int:
             case "const":
                 stack.append(operand)
             case "reg":
-                stack.append(regs[operand] & WORD_MASK)
+                stack.append(register(regs, operand))
             case "hits":
                 stack.append(hits & WORD_MASK)
             case "load":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
+from relive.arch import x86_64
 from relive.conditions.ir import (
     SIGN_BIT,
     WORD_BITS,
@@ -23,6 +24,9 @@ from relive.conditions.ir import (
     UnaryOp,
     to_signed,
 )
+
+_FLAGS: Final = x86_64.BY_NAME[x86_64.FLAGS].index
+_SEEN_FLAGS: Final = WORD_MASK & ~(x86_64.FLAG_RESUME | x86_64.FLAG_TRAP)
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """read(address, size): exactly `size` bytes, or OSError when they can't all be read."""
@@ -57,6 +61,11 @@ def evaluate(expr: Expr, regs: Sequence[int], read: Read, hits: int) -> Outcome:
         return Outcome.UNDECIDED
 
 
+def register(regs: Sequence[int], index: int) -> int:
+    """A register as a condition sees it: RF and TF, which the kernel and tracers set, are 0."""
+    return regs[index] & (_SEEN_FLAGS if index == _FLAGS else WORD_MASK)
+
+
 def value(expr: Expr, regs: Sequence[int], read: Read, hits: int) -> int:
     """The word an expression stands for; arguments as for `evaluate`.
 
@@ -66,7 +75,7 @@ def value(expr: Expr, regs: Sequence[int], read: Read, hits: int) -> int:
         case Const(constant):
             return constant
         case Reg(index):
-            return regs[index] & WORD_MASK
+            return register(regs, index)
         case Hits():
             return hits & WORD_MASK
         case Load(addr, size, signed):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relive.arch.x86_64 import RED_ZONE
+from relive.conditions import ir
 from relive.conditions.inprocess.evaluator import Action, Arm, InProcess
 from relive.conditions.inprocess.evaluator import Site as StubSite
 from relive.conditions.inprocess.stub import Collect, Count, Stop
 from relive.live.facts import Counts
 from relive.live.request import Access, EvaluatorName
+from relive.tracee.patching.exits import returns
 
 if TYPE_CHECKING:
+    from relive.conditions.ir import Expr
     from relive.live.process import Process
     from relive.live.site import Wanted
 
@@ -21,14 +25,18 @@ class InProcessed:
 
     decided_rejected, decided_candidates: hits that the stub left undecided, and what the
     supervisor made of them.
+    returns: sites at the returns of the function, if values are collected there, too.
     """
 
     name: EvaluatorName = "inprocess"
 
-    def __init__(self, process: Process, wanted: Wanted, site: StubSite) -> None:
+    def __init__(
+        self, process: Process, wanted: Wanted, site: StubSite, returns: Sequence[StubSite] = ()
+    ) -> None:
         self.process = process
         self.wanted = wanted
         self.site = site
+        self.returns = tuple(returns)
         self.decided_rejected = 0
         self.decided_candidates = 0
         self._last: Counts | None = None
@@ -45,7 +53,7 @@ class InProcessed:
 
     def disarm(self) -> None:
         if self._last is None:
-            self.process.inprocess.disarm([self.site.address])
+            self.process.inprocess.disarm([s.address for s in (self.site, *self.returns)])
             self._last = self.counts()
 
     def stopped(self) -> None:
@@ -58,8 +66,9 @@ class InProcessed:
         if self._last is None:
             self._last = self.counts()
             stubs = self.process.inprocess
-            for address in stubs.patcher.unmapped(self.site.address, self.site.address + 1):
-                stubs.sites.pop(address, None)
+            for site in (self.site, *self.returns):
+                for address in stubs.patcher.unmapped(site.address, site.address + 1):
+                    stubs.sites.pop(address, None)
 
     def keep(self) -> None:
         """The process is going: the last values of the counters are kept."""
@@ -68,13 +77,13 @@ class InProcessed:
 
 
 def _action(wanted: Wanted) -> Action:
-    action = wanted.request.action
-    if action.stop and action.stop_at > 1 and not wanted.collect:
-        return Count(action.stop_at)  # moved on at each stop: see `stopped`
-    if action.stop:
+    if wanted.stops and wanted.stop_at > 1 and not wanted.collect:
+        return Count(wanted.stop_at)  # moved on at each stop: see `stopped`
+    if wanted.stops:
         # Values of a candidate that stops are taken at the stop.
         return Stop()
-    return Collect(wanted.collect) if wanted.collect else Count()
+    lose = wanted.request.action.full == "lose"
+    return Collect(wanted.collect, lose) if wanted.collect else Count()
 
 
 def refusal(process: Process, wanted: Wanted) -> str | None:
@@ -96,7 +105,6 @@ def refusal(process: Process, wanted: Wanted) -> str | None:
 def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
     """Arm sites, by address; or why each can't be.  The session is paused."""
     outcome: dict[int, InProcessed | str] = {}
-    arms = []
     by_address = {}
     for one in wanted:
         why = refusal(process, one)
@@ -104,16 +112,12 @@ def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
             outcome[one.address] = why
         else:
             by_address[one.address] = one
-            go = one.module is not None and one.module.image.is_go
-            red_zone = 0 if go else RED_ZONE
-            arms.append(
-                Arm(one.address, one.condition, _action(one), one.function, red_zone=red_zone)
-            )
-    if not arms:
+    if not by_address:
         return outcome
     stubs: InProcess = process.inprocess
     stubs.several_tasks(len(process.threads()) > 1)
-    made = stubs.arm(arms)
+    _with_returns(process, by_address, outcome)
+    made = stubs.arm([_arm(one, one.condition, _action(one)) for one in by_address.values()])
     _make_room(stubs, made, outcome)
     for address, one_made in made.items():
         if isinstance(one_made, str):
@@ -121,6 +125,48 @@ def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
         else:
             outcome[address] = InProcessed(process, by_address[address], one_made)
     return outcome
+
+
+def _arm(wanted: Wanted, condition: Expr, action: Action, address: int | None = None) -> Arm:
+    go = wanted.module is not None and wanted.module.image.is_go
+    return Arm(
+        wanted.address if address is None else address,
+        condition,
+        action,
+        wanted.function,
+        red_zone=0 if go else RED_ZONE,
+    )
+
+
+def _with_returns(
+    process: Process, by_address: dict[int, Wanted], outcome: dict[int, InProcessed | str]
+) -> None:
+    """Arm those whose returns can be collected without a stop; they leave `by_address`.
+
+    The stack pointer is the last value of each record: it is the same at the first instruction
+    and at the return, and tells which of them belong together.
+    """
+    stubs: InProcess = process.inprocess
+    rsp = ir.reg("rsp")
+    for address, one in list(by_address.items()):
+        action = one.request.action
+        if not one.at_return or one.condition != ir.TRUE or action.stop or action.full == "lose":
+            continue
+        if one.function is None or one.function[0] != address:
+            continue
+        found = returns(process.read, *one.function)
+        if isinstance(found, str) or address in found:
+            continue
+        arms = [_arm(one, ir.TRUE, Collect((*one.collect, rsp)))]
+        arms += [_arm(one, ir.TRUE, Collect((*one.at_return, rsp)), at) for at in found]
+        made = stubs.arm(arms)
+        _make_room(stubs, made, {})
+        sites = [site for site in made.values() if not isinstance(site, str)]
+        if len(sites) == len(arms) and len({site.stub.ring for site in sites}) == 1:
+            outcome[address] = InProcessed(process, one, made[address], sites[1:])  # type: ignore[arg-type]
+            del by_address[address]
+        else:
+            stubs.disarm([site.address for site in sites])
 
 
 def _make_room(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from array import array
 from typing import TYPE_CHECKING, Final
 
 from relive.conditions import kernel
@@ -15,6 +16,7 @@ from relive.conditions.kernel.site import (
     NEVER,
     BreakpointSite,
     Collecting,
+    Full,
     Inherit,
     KernelSite,
     Notify,
@@ -26,7 +28,6 @@ from relive.live.request import Access, EvaluatorName
 
 if TYPE_CHECKING:
     from relive.conditions.kernel.layout import Told
-    from relive.conditions.kernel.ring import Record
     from relive.live.process import Process
     from relive.live.site import Wanted
 
@@ -84,9 +85,9 @@ class Kernelized:
         """The registers at the site, from those of the stopped thread."""
         return registers
 
-    def drain(self) -> list[Record]:
-        """What was collected since."""
-        return [] if self._last is not None else self.site.drain()
+    def columns(self) -> tuple[array[int], array[int], tuple[array[int], ...]] | None:
+        """What was collected since: threads, hits, each value."""
+        return None if self._last is not None else self.site.columns()
 
 
 class BreakpointMechanism(Kernelized):
@@ -118,12 +119,14 @@ def programs() -> Programs:
 
 
 def _collecting(wanted: Wanted) -> Collecting | None:
-    return Collecting(wanted.collect) if wanted.collect else None
+    if not wanted.appended:
+        return None
+    lose = wanted.request.action.full == "lose"
+    return Collecting(wanted.collect, Full.DROP if lose else Full.WAIT)
 
 
 def _stop_at(wanted: Wanted) -> int:
-    action = wanted.request.action
-    return action.stop_at if action.stop else NEVER
+    return wanted.stop_at if wanted.stops else NEVER
 
 
 def arm_breakpoint(process: Process, wanted: Wanted, programs: Programs) -> Kernelized | str:

@@ -46,6 +46,7 @@ class Process:
         self._inprocess: InProcess | None = None
         self._gadget_known = False
         self._guards: dict[tuple[int, bytes, bytes], int] = {}
+        self._slots: dict[tuple[int, bytes], slots.Slot] = {}
         self.closing: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -149,6 +150,8 @@ class Process:
             return slots.NO_SLOT
         try:
             code = self.read_code(address)
+            if (address, code) in self._slots:
+                return self._slots[address, code]
             if not self.arenas.pages():
                 self.arenas.refresh()
             made = slots.make(self.arenas, address, code)
@@ -157,6 +160,7 @@ class Process:
             self.target.write(made[0].address, made[1])
         except (ImportError, OSError):
             return slots.NO_SLOT
+        self._slots[address, code] = made[0]
         return made[0]
 
     def read_code(self, address: int, size: int = 16) -> bytes:
@@ -192,6 +196,7 @@ class Process:
             except OSError:
                 pass  # it is gone
             self._patcher = None
+            self._slots.clear()
 
     def finish(self) -> None:
         """Wait for what is still being closed."""

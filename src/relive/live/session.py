@@ -19,9 +19,10 @@ from relive.conditions.ir import Outcome
 from relive.conditions.language import parse
 from relive.errors import CannotStart
 from relive.live import loader, supervised
+from relive.live.collected import Collected
 from relive.live.errors import CannotArm, CannotAttach, LiveError
 from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
-from relive.live.facts import Counts, Record
+from relive.live.facts import Block, Counts, Record
 from relive.live.process import Process
 from relive.live.request import ORDER, Access, Action, EvaluatorName, Request
 from relive.live.site import Armed, Dropping, Mechanism, Site, Wanted
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _RECORD: Final = struct.Struct("<IIQII")
 _FS_BASE: Final = x86_64.BY_NAME["fs_base"].index
+_RSP: Final = x86_64.BY_NAME["rsp"].index
 _SIGTRAP: Final = 5
 _SIGSTOP: Final = 19
 _POLL_MS: Final = 50
@@ -61,9 +63,9 @@ class Session:
         self.sites: dict[int, Site] = {}
         self._next_site = 1
         self._by_number: dict[int, Armed] = {}
-        self._internal: dict[int, tuple[Process, Callable[[Process], None]]] = {}
+        self._internal: dict[int, tuple[Process, Callable[[Process, int], None]]] = {}
         self._queue: deque[Event] = deque()
-        self._records: list[Record] = []
+        self._collected = Collected(self._point, self._tids)
         self._told: Hit | None = None
         self._paused = 0
         self._changed = False
@@ -146,23 +148,48 @@ class Session:
         for site in self.sites.values():
             self._place(site, process)
 
-    def _watch(self, process: Process, address: int, then: Callable[[Process], None]) -> None:
-        """An internal breakpoint."""
+    def _watch(
+        self, process: Process, address: int, then: Callable[[Process, int], None]
+    ) -> int | None:
+        """An internal breakpoint; its number, None when there can't be one."""
         try:
             number = self.core.arm(
                 process.space, supervised.CODE, address, 1, None, True, 1, (), True, *NO_SLOT
             )
         except OSError:
-            return
+            return None
         self._internal[number] = (process, then)
+        return number
 
-    def _libraries(self, process: Process) -> None:
+    def _point(self, process: Process, address: int) -> Callable[[], None] | None:
+        """A breakpoint where a call returns to; what takes it away."""
+        with self._pause():
+            number = supervised.internal(process, address)
+        if number is None:
+            return None
+        self._internal[number] = (process, self._at_return)
+
+        def disarm() -> None:
+            if self._internal.pop(number, None) is not None and not self._closed:
+                with self._pause():
+                    self.core.disarm(number)
+
+        return disarm
+
+    def _at_return(self, process: Process, tid: int) -> None:
+        try:
+            registers = _core.getregs(tid)
+        except OSError:
+            return  # killed meanwhile
+        self._collected.returns.at_point(process, tid, registers)
+
+    def _libraries(self, process: Process, tid: int) -> None:
         """The dynamic linker says that libraries came or went."""
         if loader.consistent(process):
             process.early = False
             self._look_again(process)
 
-    def _began(self, process: Process) -> None:
+    def _began(self, process: Process, tid: int) -> None:
         """The program's first instruction: the dynamic linker's work is done."""
         process.early = False
         self._look_again(process, force=True)
@@ -267,10 +294,13 @@ class Session:
             return
         armed.active = False
         self._take_records(armed.process)
+        self._drain()
         try:
             armed.mechanism.disarm()
         except ProcessLookupError:
             pass
+        self._take_records(armed.process)  # a thread that was in a stub may have finished one
+        self._collected.returns.forget(armed.process, armed)
         if armed in armed.process.armed:
             armed.process.armed.remove(armed)
         self._kernelized = [entry for entry in self._kernelized if entry[0] is not armed]
@@ -326,6 +356,7 @@ class Session:
     def _wanted(self, request: Request, process: Process) -> list[Wanted]:
         condition = parse(request.when, process.names) if request.when else ir.TRUE
         collect = tuple(parse(value, process.names) for value in request.action.collect)
+        at_return = tuple(parse(value, process.names) for value in request.action.at_return)
         result: list[Wanted] = []
         for location in process.symbols.resolve(request.place, early=process.early):
             if any(one.address == location.address for one in result):
@@ -347,7 +378,14 @@ class Session:
             if symbol is not None and module is not None and symbol.is_function and symbol.size:
                 start = module.bias + symbol.value
                 function = (start, start + symbol.size)
-            result.append(Wanted(request, location, condition, collect, function, module))
+            if at_return and (symbol is None or not symbol.is_function or described.offset):
+                raise SymbolError(
+                    f"{location.name} ({location.address:#x}) is not where a function begins",
+                    "only from there can its return be seen",
+                )
+            result.append(
+                Wanted(request, location, condition, collect, function, module, at_return)
+            )
         return result
 
     def _arm(
@@ -373,7 +411,9 @@ class Session:
             outcome: Mechanism | str = "no evaluator was tried"
             for name in ORDER if one.request.evaluator == "auto" else (one.request.evaluator,):
                 if name == "inprocess":
-                    if unique.get(one.address) is one:
+                    if one.request.access is not Access.EXECUTE:
+                        outcome = "it watches code, not data"
+                    elif unique.get(one.address) is one:
                         outcome = inside[one.address]
                     else:
                         outcome = "there is a site already"
@@ -414,6 +454,8 @@ class Session:
         mechanism = armed.mechanism
         if isinstance(mechanism, supervised.Supervised):
             self._by_number[mechanism.number] = armed
+        elif mechanism.name == "inprocess":
+            self._collected.register(armed)
         elif mechanism.name in ("kernel", "uprobe"):
             self._kernelized.append((armed, mechanism))  # type: ignore[arg-type]
         self._changed = True
@@ -482,11 +524,14 @@ class Session:
 
     def records(self) -> list[Record]:
         """What was collected since the last call."""
+        return [record for block in self.blocks() for record in block.records()]
+
+    def blocks(self) -> list[Block]:
+        """The same as columns, for millions of them."""
         for process in list(self.processes.values()):
             self._take_records(process)
         self._drain()
-        taken, self._records = self._records, []
-        return taken
+        return self._collected.take()
 
     @contextmanager
     def _pause(self) -> Iterator[None]:
@@ -548,7 +593,7 @@ class Session:
         for number, outcome, hit, candidate, why, fault in hits:
             if number in self._internal:
                 owner, then = self._internal[number]
-                then(owner)
+                then(owner, tid)
                 continue
             armed = self._by_number.get(number)
             if armed is None or process is None or not armed.active:
@@ -557,9 +602,25 @@ class Session:
             reason = ""
             if outcome == Outcome.UNDECIDED:
                 reason = f"memory at {fault:#x} can't be read" if why == 14 else "division by zero"
+            if armed.wanted.at_return and not self._call(armed, tid, Outcome(outcome), hit):
+                continue
             told = self._tell(armed, tid, Outcome(outcome), hit, candidate, reason) or told
         if not told:
             self._resume(tid)
+
+    def _call(self, armed: Armed, tid: int, outcome: Outcome, hit: int) -> bool:
+        """A hit of a site that waits for returns; whether it is to be told, too."""
+        if outcome is Outcome.UNDECIDED:
+            return True
+        try:
+            registers = _core.getregs(tid)
+        except OSError:
+            return False
+        self._collected.returns.expect(
+            armed, tid, hit, registers, self._values(armed, registers, hit)
+        )
+        action = armed.wanted.request.action
+        return action.stop and armed.counts().candidates >= action.stop_at
 
     def _tell(
         self,
@@ -622,7 +683,7 @@ class Session:
         if why == "COLLECT":
             # The ring was full: this one's values are taken here.
             self._take_records(armed.process)
-            self._records.append(armed.record(tid, hit, self._values(armed, registers, hit)))
+            self._collected.keep(armed, tid, hit, self._values(armed, registers, hit))
             self._resume(tid)
             return
         outcome, reason = Outcome.MATCH, ""
@@ -632,7 +693,9 @@ class Session:
                 mechanism.decided_rejected += 1
             elif outcome is Outcome.MATCH:
                 mechanism.decided_candidates += 1
-        self._candidate(armed, tid, outcome, hit, reason, registers)
+        if why == "CANDIDATE" and armed.wanted.appended:
+            self._take_records(armed.process)  # the program has collected its values
+        self._candidate(armed, tid, outcome, hit, reason, registers, kept=why == "CANDIDATE")
 
     def _candidate(
         self,
@@ -642,14 +705,26 @@ class Session:
         hit: int,
         reason: str,
         registers: Sequence[int],
+        *,
+        kept: bool = False,
     ) -> None:
-        """What to do with a decided stop of another evaluator."""
+        """What to do with a decided stop of another evaluator.
+
+        kept: it has collected the values itself.
+        """
         action = armed.wanted.request.action
         if outcome is Outcome.REJECT:
             self._resume(tid)
             return
-        if outcome is Outcome.MATCH and armed.wanted.collect:
-            self._records.append(armed.record(tid, hit, self._values(armed, registers, hit)))
+        if outcome is Outcome.MATCH and armed.wanted.request.action.kept:
+            values = self._values(armed, registers, hit)
+            if armed.returns:
+                thread, stack = registers[_FS_BASE], registers[_RSP]
+                self._collected.returns.entered(armed, thread, stack, tid, hit, values)
+            elif armed.wanted.at_return:
+                self._collected.returns.expect(armed, tid, hit, registers, values)
+            elif not kept:
+                self._collected.keep(armed, tid, hit, values)
         number = armed.counts().candidates
         if outcome is Outcome.UNDECIDED or (action.stop and number >= action.stop_at):
             self._tell(armed, tid, outcome, hit, number, reason, registers)
@@ -701,6 +776,9 @@ class Session:
         armed = next(
             (a for a in process.armed if getattr(a.mechanism, "site", None) is found.site), None
         )
+        self._take_records(process)  # before what is collected from the stopped thread
+        if armed is None and (owner := self._owner_of_return(process, found.site)):
+            self._returned_here(process, owner, found.registers)
         if armed is None:
             self._resume(tid)
             return
@@ -715,6 +793,26 @@ class Session:
                 mechanism.decided_candidates += 1
         mechanism.stopped()
         self._candidate(armed, tid, outcome, hit, reason, found.registers)
+
+    @staticmethod
+    def _owner_of_return(process: Process, site: Any) -> Armed | None:
+        """Whose function returns at a site in the process."""
+        for armed in process.armed:
+            if site in armed.returns:
+                return armed
+        return None
+
+    def _returned_here(self, process: Process, armed: Armed, registers: Sequence[int]) -> None:
+        """A return whose values the stub could not read."""
+        values: list[int | None] = []
+        for expr in armed.wanted.at_return:
+            try:
+                values.append(reference.value(expr, registers, process.read, 0))
+            except reference.Undecided:
+                values.append(None)
+        self._collected.returns.returned(
+            process, registers[_FS_BASE], registers[_RSP], tuple(values)
+        )
 
     # -- processes coming and going
 
@@ -744,6 +842,7 @@ class Session:
                 except OSError:
                     pass
         process.armed.clear()
+        self._collected.returns.forget(process)
         self._kernelized = [entry for entry in self._kernelized if entry[0].active]
         for site in self.sites.values():
             site.pending.pop(process.pid, None)
@@ -818,21 +917,23 @@ class Session:
                 shown = tuple(
                     None if invalid >> index & 1 else value for index, value in enumerate(values)
                 )
-                self._records.append(armed.record(tid, hit, shown))
+                self._collected.keep(armed, tid, hit, shown)
 
     def _take_records(self, process: Process) -> None:
         """What other evaluators' sites of a process collected."""
         for armed, mechanism in self._kernelized:
-            if armed.process is process:
-                for record in mechanism.drain():
-                    self._records.append(armed.record(record.tid, record.hit, record.values))
+            if armed.process is process and (found := mechanism.columns()):
+                tids, hits, values = found
+                self._collected.add([armed] * len(hits), tids, hits, values)
         if process.has_inprocess:
-            by_stub = {id(getattr(a.mechanism, "site", None)): a for a in process.armed}
-            for stub, kept in process.inprocess.records():
-                owner = by_stub.get(id(stub))
-                if owner is not None:
-                    tid = self._thread_of(process, kept.thread)
-                    self._records.append(owner.record(tid, kept.hit, kept.values))
+            self._collected.from_stubs(process)
+
+    def _tids(self, process: Process, bases: Sequence[int]) -> list[int]:
+        """Threads by their thread pointers, 0 for those not known."""
+        if not process.many_threads:
+            return [process.pid] * len(bases)
+        known = {base: self._thread_of(process, base) for base in set(bases)}
+        return [known[base] for base in bases]
 
     def _thread_of(self, process: Process, base: int) -> int:
         """The thread with a thread pointer; 0 when it is not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from relive.live.facts import Counts, Record
 from relive.live.request import EvaluatorName, Request
 
 if TYPE_CHECKING:
+    from relive.conditions.inprocess.evaluator import Site as StubSite
     from relive.conditions.ir import Expr
     from relive.live.process import Process
     from relive.symbols.process import Location, Module
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class Wanted:
     """A site to be armed at one address of one process.
 
-    condition: parsed.  collect: the parsed values.  function: bounds of the function around the
-    address, if known.  module: the file it is in.
+    condition: parsed.  collect, at_return: the parsed values.  function: bounds of the function
+    around the address, if known.  module: the file it is in.
     """
 
     request: Request
@@ -29,10 +30,26 @@ class Wanted:
     collect: tuple[Expr, ...]
     function: tuple[int, int] | None = None
     module: Module | None = None
+    at_return: tuple[Expr, ...] = ()
 
     @property
     def address(self) -> int:
         return self.location.address
+
+    @property
+    def stops(self) -> bool:
+        """Whether threads stop at candidates: also where returns are waited for from there."""
+        return self.request.action.stop or bool(self.at_return)
+
+    @property
+    def stop_at(self) -> int:
+        """The first candidate at which they do."""
+        return 1 if self.at_return else self.request.action.stop_at
+
+    @property
+    def appended(self) -> tuple[Expr, ...]:
+        """Values that the evaluator itself keeps, at the hit."""
+        return () if self.at_return else self.collect
 
 
 class Mechanism(Protocol):
@@ -82,6 +99,12 @@ class Armed:
     @property
     def evaluator(self) -> EvaluatorName:
         return self.mechanism.name
+
+    @property
+    def returns(self) -> Sequence[StubSite]:
+        """Sites in the process at the returns of its function, which collect without a stop."""
+        found: Sequence[StubSite] = getattr(self.mechanism, "returns", ())
+        return found
 
     def counts(self) -> Counts:
         return self.mechanism.counts()

@@ -72,16 +72,35 @@ def arm(
     elif kind != HARDWARE and wanted.address % request.size:
         return f"{request.size} bytes are watched at a multiple of {request.size} only"
     when = None if wanted.condition == ir.TRUE else supervisor.lower(wanted.condition)
-    values = [supervisor.lower(value) for value in wanted.collect]
-    action = request.action
+    values = [supervisor.lower(value) for value in wanted.appended]
     try:
         number = process.core.arm(
-            process.space, kind, wanted.address, request.size, when, action.stop, action.stop_at,
+            process.space, kind, wanted.address, request.size, when, wanted.stops, wanted.stop_at,
             values, emulate, *slot,
         )  # fmt: skip
     except OSError as error:
         return _explain(error, kind)
     return Supervised(process, number)
+
+
+def internal(process: Process, address: int) -> int | None:
+    """A breakpoint of relive's own, at which threads stop; its number, None when there can't be
+    one.  The session is paused."""
+    kinds = [CODE, HARDWARE]
+    if _patched_over(process, address) is not None:
+        kinds = [HARDWARE]  # its bytes belong to a jump, which is behind it or at it
+    for kind in kinds:
+        emulate = not process.shadow_stack()
+        slot = slots.NO_SLOT
+        if kind == CODE and not (emulate and _emulated(process, address)):
+            slot = process.slot(address)
+        try:
+            return process.core.arm(
+                process.space, kind, address, 1, None, True, 1, (), emulate, *slot
+            )
+        except OSError:
+            continue
+    return None
 
 
 def _emulated(process: Process, address: int) -> bool:

@@ -217,6 +217,9 @@ class _Builder:
         self.mark(flags=Flags.AH)
         out.seto_al()
         self.mark(flags=Flags.AX)
+        if frame.flags is not None and self.need_flags:
+            hidden = x86_64.FLAG_RESUME | x86_64.FLAG_TRAP
+            out.alu_imm(asm.AND, frame.slot(frame.flags), ~hidden)
         for number, slot in frame.saved.items():
             if number != asm.RAX:
                 out.store(frame.slot(slot), number)

@@ -323,9 +323,14 @@ class InProcess:
 
     def records(self) -> list[tuple[Site, Record]]:
         """What was collected since, in order of each ring."""
-        found, self._aside = self._aside, []
+        found = self.aside()
         for ring in self.rings:
             found += [(self.by_number[r.site], r) for r in ring.read()]
+        return found
+
+    def aside(self) -> list[tuple[Site, Record]]:
+        """What was collected since by sites that had lost their jumps: not in a ring."""
+        found, self._aside = self._aside, []
         return found
 
     def close(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from array import array
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from relive.conditions.kernel.layout import PAGE, RECORD_HEADER
@@ -89,6 +90,25 @@ class Ring:
                 break
         self._consumer[0] = start + len(data)
         return data
+
+    def columns(self) -> tuple[array[int], array[int], tuple[array[int], ...]] | None:
+        """The same as `drain`, as columns: tasks, hits and each value; None for no records."""
+        data = self.drain_bytes()
+        if not data:
+            return None
+        step = self._step // 8
+        words = memoryview(data).cast("Q")
+        heads = array("Q", words[0::step].tobytes())
+        if any(head & _DISCARDED for head in heads):
+            kept = [
+                data[at : at + self._step]
+                for at, head in zip(range(0, len(data), self._step), heads, strict=True)
+                if not head & _DISCARDED
+            ]
+            words = memoryview(b"".join(kept)).cast("Q")
+        # The upper half of the second word is 0.
+        tids, hits, *values = (array("Q", words[at::step].tobytes()) for at in range(1, step))
+        return tids, hits, tuple(values)
 
     def drain(self) -> list[Record]:
         """The finished records so far, in the order of the hits' ends; frees their space."""

@@ -19,6 +19,7 @@ import enum
 import itertools
 import signal
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -231,6 +232,10 @@ class KernelSite:
     def drain(self) -> list[Record]:
         """The records collected so far; to be called often enough for the ring to have room."""
         return self._ring.drain() if self._ring else []
+
+    def columns(self) -> tuple[array[int], array[int], tuple[array[int], ...]] | None:
+        """The same as columns: tasks, hits, each value; None when there are none."""
+        return self._ring.columns() if self._ring else None
 
     def drain_bytes(self) -> bytes:
         """The same as raw bytes: records of u32 length, u32, u32 tid, u32, u64 hit, u64 values."""

@@ -96,6 +96,7 @@ def analyse(read: Read, start: int, end: int, *, exact: bool) -> Function:
     hole = -1
     indirect = False
     tables: list[int] = []
+    doubtful: list[tuple[int, int]] = []
     for instruction in Decoder(64, code, ip=start):
         ip = instruction.ip
         padding = instruction.mnemonic in (Mnemonic.NOP, Mnemonic.INT3)
@@ -104,7 +105,7 @@ def analyse(read: Read, start: int, end: int, *, exact: bool) -> Function:
             after_terminator = False
             continue
         if hole >= 0:
-            _add_hole(found, hole, ip, code)
+            _add_hole(found, hole, ip, code, doubtful)
             hole = -1
         if ip >= end:
             break
@@ -126,11 +127,13 @@ def analyse(read: Read, start: int, end: int, *, exact: bool) -> Function:
             tables.append(instruction.memory_displacement)
     else:
         if hole >= 0:
-            _add_hole(found, hole, start + len(code), code)
+            _add_hole(found, hole, start + len(code), code, doubtful)
     if indirect:
         sizes = [_add_table(found, read, table) for table in dict.fromkeys(tables)]
         if not any(sizes):
             found.complete = False
+    if found.complete:
+        found.holes = sorted(found.holes + doubtful)
     found.holes = [h for h in found.holes if not _entered(found, *h)]
     return found
 
@@ -146,11 +149,19 @@ def _read_some(read: Read, addr: int, size: int) -> bytes:
     return b""
 
 
-def _add_hole(found: Function, start: int, end: int, code: bytes) -> None:
-    """Keeps padding that ends where alignment would put its end, or is all int3."""
+def _add_hole(
+    found: Function, start: int, end: int, code: bytes, doubtful: list[tuple[int, int]]
+) -> None:
+    """Keeps padding that ends where alignment would put its end, or is all int3.
+
+    Compilers also align to 8 bytes inside a function (gcc's -falign-jumps=16:11:8).  That is
+    taken for padding only where every way into the function is known.
+    """
     content = code[start - found.start : end - found.start]
     if end % 16 == 0 or content == b"\xcc" * len(content):
         found.holes.append((start, end))
+    elif end % 8 == 0 and end < found.end:
+        doubtful.append((start, end))
 
 
 def _entered(found: Function, start: int, end: int) -> bool:
