@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
+from relive.conditions.ir import Outcome
 from relive.live.facts import Block
 from relive.live.returns import Returns, Values
 
@@ -92,7 +93,7 @@ class Collected:
     ) -> None:
         owners = {number: self._stubs[process.space, number] for number in set(sites)}
         tids = self._tids(process, threads)
-        if not any(armed.returns for armed, _ in owners.values()):
+        if not any(armed.collects_returns for armed, _ in owners.values()):
             self.add([owners[number][0] for number in sites], tids, hits, values)
             return
         rows = zip(*values, strict=True) if values else repeat((), len(sites))
@@ -100,7 +101,10 @@ class Collected:
             armed, at_return = owners[number]
             if at_return:
                 self.returns.returned(process, thread, row[-1], row[:-1])
-            elif armed.returns:
-                self.returns.entered(armed, thread, row[-1], tid, hit, row[:-1])
+            elif armed.collects_returns and row[0]:
+                self.returns.entered(armed, thread, row[-1], tid, hit, row[1:-1])
+            elif armed.collects_returns:
+                self.returns.passed(process, thread, row[-1])
+                armed.late[Outcome.REJECT] += 1
             else:
                 self.keep(armed, tid, hit, row)

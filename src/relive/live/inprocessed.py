@@ -10,6 +10,7 @@ from relive.conditions import ir
 from relive.conditions.inprocess.evaluator import Action, Arm, InProcess
 from relive.conditions.inprocess.evaluator import Site as StubSite
 from relive.conditions.inprocess.stub import Collect, Count, Stop
+from relive.live import supervised
 from relive.live.facts import Counts
 from relive.live.request import Access, EvaluatorName
 from relive.tracee.patching.exits import returns
@@ -26,17 +27,25 @@ class InProcessed:
     decided_rejected, decided_candidates: hits that the stub left undecided, and what the
     supervisor made of them.
     returns: sites at the returns of the function, if values are collected there, too.
+    return_breakpoints: numbers of breakpoints at those that have no room for a jump.
     """
 
     name: EvaluatorName = "inprocess"
 
     def __init__(
-        self, process: Process, wanted: Wanted, site: StubSite, returns: Sequence[StubSite] = ()
+        self,
+        process: Process,
+        wanted: Wanted,
+        site: StubSite,
+        returns: Sequence[StubSite] = (),
+        return_breakpoints: Sequence[int] = (),
     ) -> None:
         self.process = process
         self.wanted = wanted
         self.site = site
         self.returns = tuple(returns)
+        self.return_breakpoints = tuple(return_breakpoints)
+        self.collects_returns = bool(returns or return_breakpoints)
         self.decided_rejected = 0
         self.decided_candidates = 0
         self._last: Counts | None = None
@@ -117,7 +126,7 @@ def arm(process: Process, wanted: list[Wanted]) -> dict[int, InProcessed | str]:
     stubs: InProcess = process.inprocess
     stubs.several_tasks(len(process.threads()) > 1)
     _with_returns(process, by_address, outcome)
-    made = stubs.arm([_arm(one, one.condition, _action(one)) for one in by_address.values()])
+    made = stubs.arm([_arm(one, one.decided, _action(one)) for one in by_address.values()])
     _make_room(stubs, made, outcome)
     for address, one_made in made.items():
         if isinstance(one_made, str):
@@ -144,29 +153,42 @@ def _with_returns(
     """Arm those whose returns can be collected without a stop; they leave `by_address`.
 
     The stack pointer is the last value of each record: it is the same at the first instruction
-    and at the return, and tells which of them belong together.
+    and at the return, and tells which of them belong together.  The first value of a call is
+    that of the condition.
     """
     stubs: InProcess = process.inprocess
     rsp = ir.reg("rsp")
     for address, one in list(by_address.items()):
         action = one.request.action
-        if not one.at_return or one.condition != ir.TRUE or action.stop or action.full == "lose":
+        if not one.at_return or action.stop or action.full == "lose":
             continue
         if one.function is None or one.function[0] != address:
             continue
         found = returns(process.read, *one.function)
         if isinstance(found, str) or address in found:
             continue
-        arms = [_arm(one, ir.TRUE, Collect((*one.collect, rsp)))]
+        arms = [_arm(one, ir.TRUE, Collect((one.condition, *one.collect, rsp)))]
         arms += [_arm(one, ir.TRUE, Collect((*one.at_return, rsp)), at) for at in found]
         made = stubs.arm(arms)
         _make_room(stubs, made, {})
-        sites = [site for site in made.values() if not isinstance(site, str)]
-        if len(sites) == len(arms) and len({site.stub.ring for site in sites}) == 1:
-            outcome[address] = InProcessed(process, one, made[address], sites[1:])  # type: ignore[arg-type]
-            del by_address[address]
-        else:
-            stubs.disarm([site.address for site in sites])
+        entry = made[address]
+        sites = [made[at] for at in found]
+        inside = [site for site in sites if not isinstance(site, str)]
+        numbers = []
+        if not isinstance(entry, str) and all(s.stub.ring == entry.stub.ring for s in inside):
+            # A return of one byte, with other code right behind it, is seen by the supervisor.
+            outside = [at for at in found if isinstance(made[at], str)]
+            for at in outside:
+                number = supervised.internal(process, at)
+                if number is not None:
+                    numbers.append(number)
+            if len(numbers) == len(outside):
+                outcome[address] = InProcessed(process, one, entry, inside, numbers)
+                del by_address[address]
+                continue
+        for number in numbers:
+            process.core.disarm(number)
+        stubs.disarm([s.address for s in (entry, *inside) if not isinstance(s, str)])
 
 
 def _make_room(

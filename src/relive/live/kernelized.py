@@ -122,7 +122,7 @@ def _collecting(wanted: Wanted) -> Collecting | None:
     if not wanted.appended:
         return None
     lose = wanted.request.action.full == "lose"
-    return Collecting(wanted.collect, Full.DROP if lose else Full.WAIT)
+    return Collecting(wanted.appended, Full.DROP if lose else Full.WAIT)
 
 
 def _stop_at(wanted: Wanted) -> int:
@@ -131,7 +131,7 @@ def _stop_at(wanted: Wanted) -> int:
 
 def arm_breakpoint(process: Process, wanted: Wanted, programs: Programs) -> Kernelized | str:
     """Arm in all threads of the process; or why it can't be.  The session is paused."""
-    why = kernel.supports(wanted.condition, wanted.collect)
+    why = kernel.supports(wanted.decided, wanted.appended)
     if why:
         return why
     request = wanted.request
@@ -143,7 +143,7 @@ def arm_breakpoint(process: Process, wanted: Wanted, programs: Programs) -> Kern
         site = BreakpointSite(
             programs,
             wanted.address,
-            wanted.condition,
+            wanted.decided,
             access=_ACCESS[request.access],
             length=8 if execute else request.size,
             notify=way,
@@ -172,7 +172,7 @@ def arm_uprobe(process: Process, wanted: Wanted, programs: Programs) -> Kerneliz
     try:
         code = process.read_code(wanted.address)
         why = kernel.uprobe_supports(
-            wanted.condition, process.pid, wanted.address, code, wanted.collect
+            wanted.decided, process.pid, wanted.address, code, wanted.appended
         )
         if why:
             return why
@@ -181,7 +181,7 @@ def arm_uprobe(process: Process, wanted: Wanted, programs: Programs) -> Kerneliz
             process.pid,
             wanted.address,
             code,
-            wanted.condition,
+            wanted.decided,
             collect=_collecting(wanted),
             stop_at=_stop_at(wanted),
             signal_number=SIGNAL,

@@ -2,12 +2,13 @@
 
 In one of two ways.  In the process: the function's first instruction and each of its returns
 have a stub that collects, and what they left is put together here, by thread and stack pointer
-(which is the same at both).  Nothing stops.  That takes a function whose returns are all known,
-and no condition: each call is seen, so no return is taken for another call's.
+(which is the same at both).  Nothing stops.  That takes a function whose returns are all known.
 
-Else the thread stops at each candidate, and again at the address that the call returns to.
+Else the thread stops at each call, and after a candidate again at the address it returns to.
 
 A call that never returns (longjmp, an exception, the end of the program) has no values then.
+So that no return is taken for such a call's, every call is seen, also those that the condition
+rejects: the next one at the same place in the stack says that the one before is over.
 """
 
 from __future__ import annotations
@@ -65,11 +66,15 @@ class Returns:
         self, armed: Armed, thread: int, stack: int, tid: int, hit: int, values: Values
     ) -> None:
         """A call.  thread: what tells it from others.  stack: where its return address is."""
-        key = (armed.process.space, thread, stack)
+        self.passed(armed.process, thread, stack)
+        self._calls[armed.process.space, thread, stack] = _Call(armed, tid, hit, values)
+
+    def passed(self, process: Process, thread: int, stack: int) -> None:
+        """A call that nobody asked for: another one at its place is over."""
+        key = (process.space, thread, stack)
         before = self._calls.pop(key, None)
         if before is not None:
             self._finish(key, before, None)
-        self._calls[key] = _Call(armed, tid, hit, values)
 
     def returned(self, process: Process, thread: int, stack: int, values: Values) -> None:
         """A return; of a call that was made before the site was armed if we do not know it."""

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from relive import _core
@@ -183,6 +184,15 @@ class Session:
             return  # killed meanwhile
         self._collected.returns.at_point(process, tid, registers)
 
+    def _at_own_return(self, armed: Armed, process: Process, tid: int) -> None:
+        """A return that has no room for a stub, of a function whose calls stubs collect."""
+        try:
+            registers = _core.getregs(tid)
+        except OSError:
+            return  # killed meanwhile
+        self._take_records(process)
+        self._returned_here(process, armed, registers)
+
     def _libraries(self, process: Process, tid: int) -> None:
         """The dynamic linker says that libraries came or went."""
         if loader.consistent(process):
@@ -297,6 +307,9 @@ class Session:
         self._drain()
         try:
             armed.mechanism.disarm()
+            for number in armed.return_breakpoints:
+                if self._internal.pop(number, None) is not None:
+                    self.core.disarm(number)
         except ProcessLookupError:
             pass
         self._take_records(armed.process)  # a thread that was in a stub may have finished one
@@ -456,6 +469,8 @@ class Session:
             self._by_number[mechanism.number] = armed
         elif mechanism.name == "inprocess":
             self._collected.register(armed)
+            for number in armed.return_breakpoints:
+                self._internal[number] = (armed.process, partial(self._at_own_return, armed))
         elif mechanism.name in ("kernel", "uprobe"):
             self._kernelized.append((armed, mechanism))  # type: ignore[arg-type]
         self._changed = True
@@ -602,25 +617,49 @@ class Session:
             reason = ""
             if outcome == Outcome.UNDECIDED:
                 reason = f"memory at {fault:#x} can't be read" if why == 14 else "division by zero"
-            if armed.wanted.at_return and not self._call(armed, tid, Outcome(outcome), hit):
+            if armed.wanted.at_return:
+                told = self._on_call(armed, tid, hit) or told
                 continue
             told = self._tell(armed, tid, Outcome(outcome), hit, candidate, reason) or told
         if not told:
             self._resume(tid)
 
-    def _call(self, armed: Armed, tid: int, outcome: Outcome, hit: int) -> bool:
-        """A hit of a site that waits for returns; whether it is to be told, too."""
-        if outcome is Outcome.UNDECIDED:
-            return True
+    def _on_call(self, armed: Armed, tid: int, hit: int) -> bool:
+        """A hit of the supervisor's, at a site that collects at returns; whether it is told."""
         try:
             registers = _core.getregs(tid)
         except OSError:
             return False
-        self._collected.returns.expect(
-            armed, tid, hit, registers, self._values(armed, registers, hit)
-        )
+        outcome, reason = self._call(armed, tid, Outcome.MATCH, hit, "", registers)
+        number = armed.counts().candidates
         action = armed.wanted.request.action
-        return action.stop and armed.counts().candidates >= action.stop_at
+        if outcome is Outcome.UNDECIDED or (
+            outcome is Outcome.MATCH and action.stop and number >= action.stop_at
+        ):
+            return self._tell(armed, tid, outcome, hit, number, reason, registers)
+        return False
+
+    def _call(
+        self, armed: Armed, tid: int, outcome: Outcome, hit: int, reason: str, regs: Sequence[int]
+    ) -> tuple[Outcome, str]:
+        """A call at a site that collects at returns; what its condition says, and why not.
+
+        outcome: of the evaluator, which had no condition if threads stop at each call.
+        """
+        if outcome is Outcome.MATCH and not armed.collects_returns:
+            outcome, reason = self._decide(armed, regs, hit)
+            armed.late[outcome] += outcome is not Outcome.MATCH
+        stack = regs[_RSP]
+        if outcome is not Outcome.MATCH:
+            thread = regs[_FS_BASE] if armed.collects_returns else tid
+            self._collected.returns.passed(armed.process, thread, stack)
+            return outcome, reason
+        values = self._values(armed, regs, hit)
+        if armed.collects_returns:
+            self._collected.returns.entered(armed, regs[_FS_BASE], stack, tid, hit, values)
+        else:
+            self._collected.returns.expect(armed, tid, hit, regs, values)
+        return outcome, reason
 
     def _tell(
         self,
@@ -713,18 +752,13 @@ class Session:
         kept: it has collected the values itself.
         """
         action = armed.wanted.request.action
+        if armed.wanted.at_return:
+            outcome, reason = self._call(armed, tid, outcome, hit, reason, registers)
+        elif outcome is Outcome.MATCH and armed.wanted.collect and not kept:
+            self._collected.keep(armed, tid, hit, self._values(armed, registers, hit))
         if outcome is Outcome.REJECT:
             self._resume(tid)
             return
-        if outcome is Outcome.MATCH and armed.wanted.request.action.kept:
-            values = self._values(armed, registers, hit)
-            if armed.returns:
-                thread, stack = registers[_FS_BASE], registers[_RSP]
-                self._collected.returns.entered(armed, thread, stack, tid, hit, values)
-            elif armed.wanted.at_return:
-                self._collected.returns.expect(armed, tid, hit, registers, values)
-            elif not kept:
-                self._collected.keep(armed, tid, hit, values)
         number = armed.counts().candidates
         if outcome is Outcome.UNDECIDED or (action.stop and number >= action.stop_at):
             self._tell(armed, tid, outcome, hit, number, reason, registers)
@@ -783,7 +817,7 @@ class Session:
             self._resume(tid)
             return
         mechanism: InProcessed = armed.mechanism  # type: ignore[assignment]
-        hit = found.site.hits
+        hit = found.hit
         outcome, reason = found.outcome, ""
         if outcome is Outcome.UNDECIDED:
             outcome, reason = self._decide(armed, found.registers, hit)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from relive.conditions import ir
+from relive.conditions.ir import Outcome
 from relive.live.facts import Counts, Record
 from relive.live.request import EvaluatorName, Request
 
@@ -47,6 +49,15 @@ class Wanted:
         return 1 if self.at_return else self.request.action.stop_at
 
     @property
+    def decided(self) -> Expr:
+        """The condition for the evaluator.
+
+        Where returns are collected it sees every call, and the real one is decided afterwards:
+        a call that is left by longjmp is known to be over by the next one at its place.
+        """
+        return ir.TRUE if self.at_return else self.condition
+
+    @property
     def appended(self) -> tuple[Expr, ...]:
         """Values that the evaluator itself keeps, at the hit."""
         return () if self.at_return else self.collect
@@ -79,6 +90,8 @@ class Armed:
     """A site at one address of one process.
 
     passed_over: evaluators that would have been cheaper, and why each can't be used.
+    late: of the evaluator's candidates, those that the real condition (see Wanted.decided)
+    rejected, and left undecided.
     """
 
     site: Site
@@ -87,6 +100,7 @@ class Armed:
     mechanism: Mechanism
     passed_over: dict[str, str]
     active: bool = True
+    late: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
     @property
     def address(self) -> int:
@@ -106,8 +120,21 @@ class Armed:
         found: Sequence[StubSite] = getattr(self.mechanism, "returns", ())
         return found
 
+    @property
+    def return_breakpoints(self) -> Sequence[int]:
+        """Breakpoints at the other returns."""
+        found: Sequence[int] = getattr(self.mechanism, "return_breakpoints", ())
+        return found
+
+    @property
+    def collects_returns(self) -> bool:
+        """Whether stubs collect calls, and what is at the function's returns collects the rest."""
+        return bool(getattr(self.mechanism, "collects_returns", False))
+
     def counts(self) -> Counts:
-        return self.mechanism.counts()
+        told = self.mechanism.counts()
+        rejected, undecided = self.late[Outcome.REJECT], self.late[Outcome.UNDECIDED]
+        return told + Counts(0, -rejected - undecided, rejected, undecided)
 
     def record(self, tid: int, hit: int, values: Iterable[int | None]) -> Record:
         """A record of this site."""

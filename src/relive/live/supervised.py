@@ -57,7 +57,7 @@ def arm(
     in place of an int3.
     """
     request = wanted.request
-    why = supervisor.supports(wanted.condition, wanted.collect)
+    why = supervisor.supports(wanted.decided, wanted.appended)
     if why:
         return why
     kind = _KINDS[request.access] if kind is None else kind
@@ -71,7 +71,7 @@ def arm(
             slot = process.slot(wanted.address)
     elif kind != HARDWARE and wanted.address % request.size:
         return f"{request.size} bytes are watched at a multiple of {request.size} only"
-    when = None if wanted.condition == ir.TRUE else supervisor.lower(wanted.condition)
+    when = None if wanted.decided == ir.TRUE else supervisor.lower(wanted.decided)
     values = [supervisor.lower(value) for value in wanted.appended]
     try:
         number = process.core.arm(

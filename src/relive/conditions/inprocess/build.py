@@ -42,12 +42,14 @@ def build(
     ring: RingAddresses | None = None,
     red_zone: int = x86_64.RED_ZONE,
     threads_have_bases: bool = True,
+    numbered: bool = False,
 ) -> Stub:
     """Makes the stub.
 
     site_id: what records name the site by, less than 2**31.
     red_zone: bytes below the stack pointer that the program uses: 128, 0 for Go code.
     threads_have_bases: rdfsbase may be executed; else records have 0 for the thread.
+    numbered: the number of the hit is known at a stop (Stub.hit), though other tasks count, too.
     Raises TooComplex.
     """
     frame: Frame | None = None
@@ -56,8 +58,9 @@ def build(
     literals: list[int] = []
     while True:
         builder = _Builder(
-            condition, action, site, site_id, counters, ring, threads_have_bases, frame, literals
-        )
+            condition, action, site, site_id, counters, ring, threads_have_bases, frame, literals,
+            numbered,
+        )  # fmt: skip
         # A register that is saved is read from the frame, which may need one more register:
         # until nothing is new.
         builder.low.used |= used
@@ -90,6 +93,7 @@ class _Builder:
         bases: bool,
         frame: Frame | None = None,
         literals: Sequence[int] = (),
+        numbered: bool = False,
     ) -> None:
         self.condition = condition
         self.action = action
@@ -97,10 +101,12 @@ class _Builder:
         self.counters = counters
         self.ring = ring
         self.bases = bases
+        self.numbered = numbered
         self.values = action.values if isinstance(action, Collect) else ()
         self.record_size = 8 * (RECORD_HEADER + len(self.values))
         expressions = [condition, *self.values]
         self.need_hits = any(map(ir.uses_hits, expressions)) or isinstance(action, Collect)
+        self.need_hits |= numbered
         self.need_flags = any(EFLAGS in ir.registers(e) for e in expressions)
         if frame is None:
             # Everything there might be, so that every access is as long as it can get.
@@ -250,7 +256,13 @@ class _Builder:
         self.mark(lowered=0, saved=False, rax_saved=False)
 
     def _stop(self, point: Point) -> None:
-        """All is as before; then the trap."""
+        """All is as before; then the trap.  A numbered stub traps before, while its frame is
+        still out of the way of signals."""
+        if self.numbered:
+            self.points[self.out.here] = point
+            self.out.int3()
+            self.out.jmp(self.reject)
+            return
         self._epilogue()
         self.points[self.out.here] = point
         self.out.int3()

@@ -108,6 +108,9 @@ class Hit:
     site: Site
     outcome: Outcome
     registers: Sequence[int]
+    hit: int
+    """Number of the hit.  If there was one task only when the site was armed, and its condition
+    rejects some, others may have added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +256,11 @@ class InProcess:
             if not stub.counted(trap.offset):
                 site.uncounted += 1
         outcome = Outcome.MATCH if point is Point.MATCH else Outcome.UNDECIDED
+        hit = stub.hit(trap.offset, registers, self.target) or site.hits
         before[_RIP] = patch.resume if patch.active else patch.address
         self.target.set_registers(tid, before)
         before[_RIP] = patch.address
-        return Hit(site, outcome, before)
+        return Hit(site, outcome, before, hit)
 
     def before_signal(self, tid: int) -> None:
         """To be called when a signal is about to be delivered to a task.
@@ -308,7 +312,7 @@ class InProcess:
                 thread = registers[_FS_BASE]
                 self._aside.append((site, Record(site.number, thread, site.hits, tuple(values))))
                 return None
-        return Hit(site, outcome, registers)
+        return Hit(site, outcome, registers, site.hits)
 
     def _blocked(self, tid: int, stub: Stub) -> bool:
         """Whether a task waits for room that will never come: behind a record that it has
@@ -380,6 +384,7 @@ class InProcess:
             ring=ring.addresses if ring else None,
             red_zone=arm.red_zone,
             threads_have_bases=self._bases,
+            numbered=isinstance(arm.action, Stop) and (self._locked or arm.condition == ir.TRUE),
         )
         if isinstance(arm.action, Count):
             counters.stop_at = arm.action.stop_at

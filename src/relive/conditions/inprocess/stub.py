@@ -165,6 +165,14 @@ class Stub:
             return out
         return None
 
+    def hit(self, offset: int, registers: Registers, target: Target) -> int | None:
+        """The number of the hit that a task is at which trapped or faulted; None if the stub does
+        not keep it."""
+        state = self._state(offset)
+        if self.frame.hits is None or not state.counted or state.lowered != self.frame.size:
+            return None
+        return _word(target, registers[_RSP] + 8 * self.frame.hits)
+
     def counted(self, offset: int) -> bool:
         """Whether a task that is here has counted its hit."""
         return self._state(offset).counted
