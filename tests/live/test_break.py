@@ -70,19 +70,68 @@ def test_collect_to_files(program: Programs, tmp_path: Path) -> None:
         assert found == [(t, n - 50) for t in range(2) for n in range(100)]
 
 
-def test_parquet(program: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("evaluator", ["inprocess", "supervisor"])
+def test_parquet(program: Programs, tmp_path: Path, evaluator: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     command = (program("threads"), "2", "100")
     path = tmp_path / "hits.parquet"
-    done = run_break("site", "--collect", "-i64(rsi)", "-o", path, "-q", "--", *command)
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        assert done.returncode == 1
-        assert "pyarrow" in done.stderr
-        assert "Traceback" not in done.stderr
-        return
-    table = pyarrow.parquet.read_table(path)
+    values = ("--collect", "-i64(rsi)", "--collect", "u64[rdi - 64]")
+    done = run_break("site", *values, "--evaluator", evaluator, "-o", path, "-q", "--", *command)
+    assert done.returncode == 0, done.stderr
+    table = parquet.read_table(path)
     assert sorted(table["-i64(rsi)"].to_pylist()) == sorted(-n for n in range(100) for _ in "ab")
+    assert table["u64[rdi - 64]"].null_count == 200
+    assert set(table["place"].to_pylist()) == {"site"}
+    assert sorted(table["hit"].to_pylist()) == list(range(1, 201))
+
+
+def test_without_the_library_for_parquet(program: Programs, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\nfrom relive.cli import main; sys.exit(main())"
+    )
+    words = ["break", "site", "-o", str(tmp_path / "hits.parquet"), "--", str(program("threads"))]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install pyarrow, or save to .csv or .jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_return_values(program: Programs, tmp_path: Path) -> None:
+    path = tmp_path / "hits.csv"
+    words = ("--when", "rsi % 10 == 4", "--collect", "rsi", "--at-return", "rax")
+    done = run_break("outer", *words, "-q", "-o", path, "--print", "--", program("threads"), 1, 50)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    # outer(call, thread, number): rsi is the thread, 0 here: none is a candidate
+    assert rows == []
+    words = ("--when", "rdx % 10 == 4", "--collect", "rdx", "--at-return", "rax")
+    done = run_break("outer", *words, "-q", "-o", path, "--print", "--", program("threads"), 1, 50)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    found = [(row["hit"], row["rdx"], row["rax at return"]) for row in rows]
+    assert found == [(str(n + 1), str(n), str(n + 1)) for n in range(4, 50, 10)]
+    assert "outer hit 5 thread" in done.stdout
+    assert "rdx=4 rax at return=5" in done.stdout
+
+
+@pytest.mark.parametrize("evaluator", ["inprocess", "uprobe"])
+@pytest.mark.parametrize("full", ["wait", "lose"])
+def test_a_full_ring(program: Programs, tmp_path: Path, evaluator: str, full: str) -> None:
+    """Nothing is lost without being counted; with `wait`, nothing is lost."""
+    command = (program("threads"), "2", "200000")
+    path = tmp_path / "hits.csv"
+    words = ("--evaluator", evaluator, "--full", full, "--collect", "rsi", "-o", path, "--stats")
+    done = run_break("probed", *words, "-q", "--", *command)
+    if done.returncode == 1 and evaluator == "uprobe":
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert natively(command) in done.stdout
+    counts = next(line.split() for line in done.stdout.splitlines() if ":probed" in line)
+    hits, candidates, rejected, undecided, lost = map(int, counts[2:])
+    assert (hits, candidates, rejected, undecided) == (400_000, 400_000, 0, 0)
+    with path.open() as file:
+        numbers = [int(row["hit"]) for row in csv.DictReader(file)]
+    assert len(numbers) == len(set(numbers)) == 400_000 - lost
+    assert bool(lost) == (full == "lose")
 
 
 def test_count_and_backtrace(program: Programs) -> None:
@@ -178,6 +227,8 @@ def test_children(program: Programs) -> None:
         (["main", "-p", "4194305"], 1, "no process"),
         (["a b", "--", "true"], 1, "names no place"),
         (["main", "--"], 2, "no program"),
+        (["main", "--full", "x", "-p", "SELF"], 2, "--full is wait or lose"),
+        (["--write", "x", "--at-return", "rax", "-p", "SELF"], 2, "data does not return"),
         (["libc:environ", "-q", "-p", "SELF"], 1, "is not code"),
         (["libc:malloc", "-w", "nosuch == 1", "-q", "-p", "SELF"], 1, "unknown name nosuch"),
     ],
@@ -198,6 +249,28 @@ def test_what_waits_says_so(program: Programs) -> None:
     done = run_break("nosuch", "--stats", "--", program("watched"), "3")
     assert done.returncode == 0
     assert "nosuch: waiting (no symbol 'nosuch')" in done.stderr
+
+
+def test_what_was_never_armed_is_told(program: Programs) -> None:
+    done = run_break("libc:mallocc", "-q", "--", program("threads"), "1", "1")
+    assert done.returncode == 0
+    assert "warning: libc:mallocc was never armed: no symbol 'mallocc' in " in done.stderr
+    done = run_break("libc:malloc", "-w", "rdi > xx", "-q", "--", program("threads"), "1", "1")
+    assert "unknown name xx" in done.stderr
+    assert "        ^~" in done.stderr
+
+
+@pytest.mark.parametrize("evaluator", ["auto", "supervisor"])
+def test_the_middle_of_an_instruction(program: Programs, evaluator: str) -> None:
+    """A breakpoint there would make another instruction of it."""
+    command = (program("instructions"), "1")
+    middle = next(
+        place
+        for place in (f"main+{offset}" for offset in range(1, 30))
+        if "inside of an" in run_break(place, "--evaluator", evaluator, "--", *command).stderr
+    )
+    done = run_break(middle, "--evaluator", "kernel", "-q", "--stats", "--", *command)
+    assert done.stdout.startswith(natively(command)) or "can't be armed" in done.stderr
 
 
 def test_a_reader_that_leaves(program: Programs) -> None:

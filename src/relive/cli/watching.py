@@ -92,6 +92,9 @@ def watch(job: Watch, group: int) -> int | None:
             watching.interrupted = str(error)
         session.detach(stopped=job.stop)
         watching.show_records()
+        for site in sites:
+            if not site.armed:
+                tell(f"warning: {site.request.place} was never armed: {site.waited}")
         if saving is not None:
             saving.close()
         if job.stats:

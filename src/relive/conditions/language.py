@@ -273,12 +273,20 @@ class _Parser:
                 case ast.Attribute(value=whole, attr=name):
                     found = self.symbol(whole)
                     if isinstance(found, int):
-                        raise self.fault(node, "a number has no members")
+                        raise self.fault(
+                            node,
+                            "a number has no members",
+                            "the name stands for an address: write u32[name + offset]",
+                        )
                     return found.member(name)
                 case ast.Subscript(value=whole, slice=index):
                     found = self.symbol(whole)
                     if isinstance(found, int):
-                        raise self.fault(node, "a number has no elements")
+                        raise self.fault(
+                            node,
+                            "a number has no elements",
+                            "the name stands for an address: write u32[name + 4 * index]",
+                        )
                     return found.element(self.visit(index).expr)
                 case _:
                     raise self.fault(node, "only names have members and elements")

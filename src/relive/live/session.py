@@ -19,7 +19,7 @@ from relive.conditions.errors import ConditionError
 from relive.conditions.ir import Outcome
 from relive.conditions.language import parse
 from relive.errors import CannotStart
-from relive.live import loader, supervised
+from relive.live import boundaries, loader, supervised
 from relive.live.collected import Collected
 from relive.live.errors import CannotArm, CannotAttach, LiveError
 from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from relive.conditions.kernel.programs import Programs
     from relive.live.inprocessed import InProcessed
     from relive.live.kernelized import Kernelized
+    from relive.symbols.process import Location
 
 _RECORD: Final = struct.Struct("<IIQII")
 _FS_BASE: Final = x86_64.BY_NAME["fs_base"].index
@@ -241,7 +242,7 @@ class Session:
                 if isinstance(armed.mechanism, Dropping):
                     armed.mechanism.drop()
                 self._disarm(armed)
-                armed.site.pending[process.pid] = f"{armed.name}: the library was unloaded"
+                armed.site.waits(process.pid, f"{armed.name}: the library was unloaded")
 
     # -- sites
 
@@ -335,12 +336,12 @@ class Session:
             try:
                 wanted += [(site, one) for one in self._wanted(site.request, process)]
             except (NotFound, NotYet) as error:
-                site.pending[process.pid] = str(error)
+                site.waits(process.pid, str(error))
                 continue
             except ConditionError as error:
                 if raising and process.symbols.modules and self._settled(process):
                     raise
-                site.pending[process.pid] = str(error)
+                site.waits(process.pid, str(error))
                 continue
             site.pending.pop(process.pid, None)
         return wanted
@@ -391,6 +392,7 @@ class Session:
             if symbol is not None and module is not None and symbol.is_function and symbol.size:
                 start = module.bias + symbol.value
                 function = (start, start + symbol.size)
+                self._check_boundary(request, location, function, process)
             if at_return and (symbol is None or not symbol.is_function or described.offset):
                 raise SymbolError(
                     f"{location.name} ({location.address:#x}) is not where a function begins",
@@ -400,6 +402,20 @@ class Session:
                 Wanted(request, location, condition, collect, function, module, at_return)
             )
         return result
+
+    @staticmethod
+    def _check_boundary(
+        request: Request, location: Location, function: tuple[int, int], process: Process
+    ) -> None:
+        """Refuse an address in the middle of an instruction, where that is known and matters."""
+        if request.evaluator == "kernel" or location.address == function[0]:
+            return  # a debug register does no harm: it is never hit
+        begins = boundaries.inside(process.read, function, location.address)
+        if begins is not None:
+            raise SymbolError(
+                f"{location.name} ({location.address:#x}) is inside of an instruction",
+                f"it begins {location.address - begins} bytes before, at {begins:#x}",
+            )
 
     def _arm(
         self, process: Process, wanted: list[tuple[Site, Wanted]]

@@ -153,12 +153,18 @@ class Site:
     """A request, with everything that was armed for it so far.
 
     pending: why it is not armed in a process, by process id, as long as that may change.
+    waited: why it was not, the last time that it was tried.
     """
 
     number: int
     request: Request
     armed: list[Armed] = field(default_factory=list)
     pending: dict[int, str] = field(default_factory=dict)
+    waited: str = ""
+
+    def waits(self, pid: int, why: str) -> None:
+        """It can't be armed in a process yet."""
+        self.pending[pid] = self.waited = why
 
     def counts(self) -> Counts:
         """The sum over all addresses and processes, those that are gone included."""
