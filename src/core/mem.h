@@ -2,6 +2,7 @@
 #ifndef RELIVE_MEM_H
 #define RELIVE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +36,10 @@ void buf_free(struct buf *b);
 /* 64-bit digest of bytes; streaming-free, same on every machine.
  * Python twin: relive.trace.digest. */
 uint64_t digest64(const void *data, size_t len, uint64_t seed);
+
+/* Digest of a private mapping's pages in [start, end) that are the process's own; pages of zeros count
+ * for nothing. scan: by PAGEMAP_SCAN where the kernel has it. 0 or -errno. */
+int digest_own_pages(int tid, const struct mem *m, uint64_t start, uint64_t end, bool scan,
+                     uint64_t *ret);
 
 #endif

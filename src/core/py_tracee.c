@@ -187,78 +187,21 @@ static PyObject *py_digest(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(d);
 }
 
-/* Bits of a /proc/PID/pagemap entry (Documentation/admin-guide/mm/pagemap.rst). */
-#define PAGE_PRESENT (1ull << 63)
-#define PAGE_SWAPPED (1ull << 62)
-#define PAGE_OF_FILE (1ull << 61)
-#define PIECE_PAGES 256u
-
-/* One stretch of pages that are the process's own: zero pages count for nothing, whether they
- * were touched or not. */
-static uint64_t digest_pages(const struct mem *m, uint64_t start, unsigned pages, uint64_t d)
-{
-    static const uint8_t zeros[4096];
-    static uint8_t piece[PIECE_PAGES * 4096];
-    size_t got = mem_read_some(m, start, piece, pages * 4096ul);
-
-    for (size_t at = 0; at < got; at += 4096) {
-        size_t n = got - at < 4096 ? got - at : 4096;
-
-        if (memcmp(piece + at, zeros, n))
-            d = digest64(piece + at, n, d ^ (start + at));
-    }
-    return d;
-}
-
-/* digest_memory(tid, fd, start, length): of the pages in a private mapping that are no
+/* digest_memory(tid, fd, start, length, scan=True): of the pages in a private mapping that are no
  * longer the file's (or, in anonymous memory, were touched). */
 static PyObject *py_digest_memory(PyObject *self, PyObject *args)
 {
-    unsigned long long start, length, end, d = 0;
-    uint64_t entries[PIECE_PAGES];
-    char path[40];
+    unsigned long long start, length;
+    int tid, rc, scan = 1;
     struct mem m;
-    int tid, map;
+    uint64_t d;
 
     (void)self;
-    if (!PyArg_ParseTuple(args, "iiKK", &tid, &m.fd, &start, &length))
+    if (!PyArg_ParseTuple(args, "iiKK|p", &tid, &m.fd, &start, &length, &scan))
         return NULL;
-    snprintf(path, sizeof path, "/proc/%d/pagemap", tid);
-    map = open(path, O_RDONLY | O_CLOEXEC);
-    if (map < 0)
-        return raise_errno(errno);
-    end = start + length;
-    /* a start inside a page: what is left of it first */
-    if (start & 4095) {
-        unsigned long long next = (start | 4095) + 1;
-        uint8_t part[4096];
-        size_t n = (size_t)((next < end ? next : end) - start);
-
-        d = digest64(part, mem_read_some(&m, start, part, n), d ^ start);
-        start += n;
-    }
-    while (start < end) {
-        unsigned long long pages = (end - start + 4095) / 4096;
-        unsigned want = pages < PIECE_PAGES ? (unsigned)pages : PIECE_PAGES, first = 0;
-        ssize_t got = pread(map, entries, want * 8ul, (off_t)(start / 4096 * 8));
-
-        if (got < (ssize_t)(want * 8ul)) {
-            close(map);
-            return raise_errno(got < 0 ? errno : EIO);
-        }
-        for (unsigned i = 0; i <= want; i++) {
-            int own = i < want && entries[i] & (PAGE_PRESENT | PAGE_SWAPPED) &&
-                      !(entries[i] & PAGE_OF_FILE);
-
-            if (own)
-                continue;
-            if (i > first)
-                d = digest_pages(&m, start + first * 4096ull, i - first, d);
-            first = i + 1;
-        }
-        start += want * 4096ull;
-    }
-    close(map);
+    rc = digest_own_pages(tid, &m, start, start + length, scan, &d);
+    if (rc)
+        return raise_errno(-rc);
     return PyLong_FromUnsignedLongLong(d);
 }
 
@@ -298,6 +241,6 @@ PyMethodDef tracee_methods[] = {
     {"xsavec_layout", py_xsavec_layout, METH_VARARGS,
      "xsavec_layout(mask) -> (bytes, components supported)"},
     {"digest64", py_digest, METH_VARARGS, "digest64(bytes, seed=0)"},
-    {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(tid, fd, start, length)"},
+    {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(tid, fd, start, length, scan=True)"},
     {NULL, NULL, 0, NULL},
 };

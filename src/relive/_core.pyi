@@ -92,10 +92,11 @@ def ring_take(
     limit: int,
     /,
 ) -> tuple[bytes, int]: ...
-def digest_memory(tid: int, fd: int, start: int, length: int, /) -> int:
+def digest_memory(tid: int, fd: int, start: int, length: int, scan: bool = True, /) -> int:
     """A digest of the pages of a private mapping that are the process's own (/proc/PID/pagemap).
 
-    fd: its /proc/PID/mem. Pages of zeros count for nothing. Raises OSError."""
+    fd: its /proc/PID/mem; scan: by PAGEMAP_SCAN where the kernel has it (ioctl(2), PAGEMAP_SCAN).
+    Pages of zeros count for nothing. Raises OSError."""
 
 def rewind_memory(tid: int, fd: int, copy_fd: int, start: int, length: int, /) -> int:
     """Makes the pages of a private mapping that are the process's own equal to a copy's; how many
