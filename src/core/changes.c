@@ -1,10 +1,8 @@
-#define _GNU_SOURCE
 #include "changes.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #define RED_ZONE 128
 
@@ -129,11 +127,11 @@ static int put_digests(const struct copy *now, uint64_t digests, struct buf *out
     return 0;
 }
 
-/* Reads all of the areas at once, which is twice as fast as through /proc/TID/mem; what is wanting
+/* Reads all of the areas at once; what is wanting
  * (e.g. behind the end of a mapped file) one by one, and leaves out what can't be read. */
 static unsigned read_areas(int tid, const struct mem *m, struct area *areas, unsigned n, uint8_t *to)
 {
-    struct iovec here, there[CHANGES_AREAS];
+    struct iovec there[CHANGES_AREAS];
     unsigned kept = 0;
     size_t total = 0;
 
@@ -141,8 +139,7 @@ static unsigned read_areas(int tid, const struct mem *m, struct area *areas, uns
         there[i] = (struct iovec){(void *)areas[i].start, size_of(&areas[i])};
         total += size_of(&areas[i]);
     }
-    here = (struct iovec){to, total};
-    if (process_vm_readv(tid, &here, 1, there, n, 0) == (ssize_t)total)
+    if (remote_read(tid, to, total, there, n))
         return n;
     for (unsigned i = 0; i < n; i++) {
         if (mem_read(m, areas[i].start, to, size_of(&areas[i])))
@@ -198,7 +195,7 @@ const uint8_t *changes_at(const struct changes *c, uint64_t start, uint64_t len)
     return NULL;
 }
 
-int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *ret_same)
+int changes_same(int tid, const struct mem *m, const uint8_t *logged, size_t len, int *ret_same)
 {
     static const size_t most = CHANGES_KEPT;
     uint8_t *bytes = NULL;
@@ -215,7 +212,10 @@ int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *re
             rc = -EBADMSG;
         else if (!bytes && !(bytes = malloc(most)))
             rc = -ENOMEM;
-        else if (mem_read(m, start, bytes, end - start) || digest64(bytes, end - start, 0) != sum)
+        else if ((!remote_read(tid, bytes, end - start,
+                               &(struct iovec){(void *)start, end - start}, 1) &&
+                  mem_read(m, start, bytes, end - start)) ||
+                 digest64(bytes, end - start, 0) != sum)
             *ret_same = 0;
     }
     free(bytes);

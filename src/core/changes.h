@@ -45,6 +45,6 @@ int changes_take(struct changes *c, int tid, const struct mem *m, uint64_t sp, u
 /* Where the copy has these bytes; NULL if it has not all of them. */
 const uint8_t *changes_at(const struct changes *c, uint64_t start, uint64_t len);
 /* Whether memory has the digests logged. */
-int changes_same(const struct mem *m, const uint8_t *logged, size_t len, int *ret_same);
+int changes_same(int tid, const struct mem *m, const uint8_t *logged, size_t len, int *ret_same);
 
 #endif

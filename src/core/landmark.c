@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* process_vm_readv */
 #include "landmark.h"
 
 #include <errno.h>
@@ -237,8 +236,7 @@ struct batch {
 
 static void compare_batch(int tid, const struct mem *m, struct batch *b, struct difference *d)
 {
-    struct iovec to = {b->now, b->len};
-    bool whole = b->n && process_vm_readv(tid, &to, 1, b->from, b->n, 0) == (ssize_t)b->len;
+    bool whole = b->n && remote_read(tid, b->now, b->len, b->from, b->n);
     uint8_t *now = b->now;
 
     for (unsigned i = 0; i < b->n; i++) {
@@ -297,7 +295,7 @@ static int compare_items(int tid, const struct mem *m, const uint8_t *sample, si
     }
     compare_batch(tid, m, b, d);
     if (d->same && digests) /* the dear part last */
-        return changes_same(m, digests, digests_len, &d->same);
+        return changes_same(tid, m, digests, digests_len, &d->same);
     return 0;
 }
 

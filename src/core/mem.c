@@ -76,6 +76,13 @@ size_t mem_read_some(const struct mem *m, uint64_t addr, void *to, size_t len)
     return read_upto(m, addr, to, len, &err);
 }
 
+bool remote_read(int tid, void *to, size_t len, const struct iovec *pieces, unsigned n)
+{
+    struct iovec here = {to, len};
+
+    return !len || process_vm_readv(tid, &here, 1, pieces, n, 0) == (ssize_t)len;
+}
+
 int mem_write(const struct mem *m, uint64_t addr, const void *from, size_t len)
 {
     size_t done = 0;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct mem {
     int fd; /* /proc/TID/mem, O_RDWR | O_CLOEXEC */
@@ -18,6 +19,9 @@ void mem_close(struct mem *m);
 int mem_read(const struct mem *m, uint64_t addr, void *to, size_t len);
 int mem_write(const struct mem *m, uint64_t addr, const void *from, size_t len);
 size_t mem_read_some(const struct mem *m, uint64_t addr, void *to, size_t len);
+/* Reads pieces of a task's memory, one after the other, in one call, which is twice as fast as
+ * through the file. Whether all of it could be read (no more than 1024 pieces, 2 GiB). */
+bool remote_read(int tid, void *to, size_t len, const struct iovec *pieces, unsigned n);
 
 /* Growable bytes. Every function returns 0 or -ENOMEM. */
 struct buf {
