@@ -365,6 +365,31 @@ static PyObject *rp_advance(PyObject *self, PyObject *args)
     return PyLong_FromLong(status);
 }
 
+/* run_for(serial, ns) -> None, or the wait status of another stop. */
+static PyObject *rp_run_for(PyObject *self, PyObject *args)
+{
+    struct replayer *p = rp_of(self);
+    unsigned long long ns;
+    struct rtask *t;
+    unsigned serial;
+    int rc, status = 0;
+
+    if (!PyArg_ParseTuple(args, "IK", &serial, &ns))
+        return NULL;
+    if (!(t = replayer_task(p, serial)))
+        return PyErr_Format(PyExc_LookupError, "no replayed task %u", serial);
+    Py_BEGIN_ALLOW_THREADS
+    own_tsc(0);
+    rc = replay_run_for(p, t, ns, &status);
+    own_tsc(1);
+    Py_END_ALLOW_THREADS
+    if (rc < 0)
+        return failed(rc);
+    if (!rc)
+        Py_RETURN_NONE;
+    return PyLong_FromLong(status);
+}
+
 /* search(serial, words, compare, limit) -> (0 candidate, 1 another stop, 2 limit; wait status, hits) */
 static PyObject *rp_search(PyObject *self, PyObject *args)
 {
@@ -559,6 +584,7 @@ static PyMethodDef rp_methods[] = {
     {"lost", rp_lost, METH_NOARGS, "lost() -> ns of processor time after which the task was stopped, or 0"},
     {"settle", rp_settle, METH_VARARGS, "settle(serial): rewinds to a call that is made again"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},
+    {"run_for", rp_run_for, METH_VARARGS, "run_for(serial, ns) -> None, or wait status of another stop"},
     {"search", rp_search, METH_VARARGS,
      "search(serial, words, compare, limit) -> (end, wait status, hits)"},
     {"number", rp_number, METH_NOARGS, "number() of the event at hand"},

@@ -126,6 +126,10 @@ enum search_end {
 int replay_search(struct replayer *p, struct rtask *t, const struct search *s, uint64_t *ret_hits,
                   int *ret_status);
 
+/* Lets the task run for about so much processor time, at full speed. 0: it was stopped then;
+ * 1: another stop came before, *ret_status tells which; -errno. */
+int replay_run_for(struct replayer *p, struct rtask *t, uint64_t ns, int *ret_status);
+
 /* replay_watch.c */
 int watch_start(struct replayer *p);
 void watch_stop(struct replayer *p);

@@ -110,3 +110,30 @@ int watch_wait(struct replayer *p, struct rtask *t, int *ret_status)
         p->watch.lost = false;
     return 0;
 }
+
+#define SHORTEST_NS 20000u
+
+int replay_run_for(struct replayer *p, struct rtask *t, uint64_t ns, int *ret_status)
+{
+    uint64_t start = task_cpu_ns(t->tid);
+    int rc;
+
+    for (;;) {
+        uint64_t used = task_cpu_ns(t->tid) - start, left;
+        struct timespec time;
+
+        if (used >= ns)
+            return 0;
+        left = ns - used < SHORTEST_NS ? SHORTEST_NS : ns - used;
+        time = (struct timespec){(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+        if ((rc = replay_settle(t)) || (rc = task_resume(t->tid, PTRACE_SYSEMU, 0)))
+            return rc;
+        nanosleep(&time, NULL); /* woken early: it looks again */
+        if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+            return -errno;
+        if ((rc = watch_wait(p, t, ret_status)))
+            return rc;
+        if (*ret_status >> 16 != PTRACE_EVENT_STOP)
+            return 1;
+    }
+}

@@ -223,6 +223,10 @@ class Replayer:
 
         Raises OSError, and what handlers of signals raise."""
 
+    def run_for(self, serial: int, ns: int, /) -> int | None:
+        """Lets the task run for about so much processor time; the wait status of another stop that
+        came before.  Raises OSError, and what handlers of signals raise."""
+
     def search(
         self, serial: int, words: bytes, compare: bool, limit: int, /
     ) -> tuple[int, int, int]: ...

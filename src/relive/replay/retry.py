@@ -8,9 +8,10 @@ and the replay, which verifies every event, ends in a divergence. Then it is don
 1. The last landmarks before the divergence are *examined*: from a checkpoint of its interval
    (replay/rewind.py) each is passed over until the interval ends, which tells all places that fit.
    Where none fits, the supervisor decides every hit once more: it is the slow twin of the others.
-2. Where several fit, they are tried one after the other, the latest landmark's first, those
-   first whose processor time is nearest to the recorded one (a hint: it reproduces within a few
-   percent).
+2. Where several fit, they are tried one after the other, the latest landmark's first. Which one is
+   likely, processor time tells (a hint: it reproduces within a few percent): the task runs from
+   the checkpoint, at full speed, for as long as recorded; the next place that fits is known by
+   its memory among those of the examination, and is tried first, then those about it.
 
 Every try is a replay from the beginning, and is verified like any other; the output that was
 printed already is left out. When nothing is left to try, the first divergence is what is told.
@@ -18,46 +19,64 @@ printed already is left out. When nothing is left to try, the first divergence i
 
 from __future__ import annotations
 
+import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from relive import _core
 from relive.errors import DivergenceError
 from relive.replay.rewind import CannotRewind, Checkpoint
 from relive.trace.events import decode_out
+from relive.trace.index import Position
 from relive.tracee.cputime import cpu_ns
+from relive.tracee.maps import PROT_WRITE, read_maps
 
 if TYPE_CHECKING:
-    from relive.replay.search import Overshot, Passed
+    from relive.replay.search import Overshot
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
 #: Landmarks before a divergence that are examined.
 SUSPECTS: Final = 8
-#: Places of one interval that are looked at.
+#: Places of one interval that are looked at, and how long.
 PLACES: Final = 1024
+PLACES_SECONDS: Final = 20.0
 #: Replays that get no further than those before.
-TRIES: Final = 40
+TRIES: Final = 1000
 #: They may take this many times what there was before, or so many seconds.
 TIMES: Final = 50
-SECONDS: Final = 60.0
+SECONDS: Final = 120.0
+_RIP: Final = 16
+_RSP: Final = 19
+_RED_ZONE: Final = 128
 #: Address of the processor time in a sample (core/landmark.h).
 _CPU: Final = 1
+
+
+class Place(NamedTuple):
+    """One that fits.  hit: which execution of the landmark's address in the interval; digest: of
+    the memory there."""
+
+    hit: int
+    digest: int
 
 
 class Choice:
     """The places of an interval that fit its landmark, in the order in which they are tried.
 
-    order: how many others are to be passed over for each.
+    places: all of them; order: indices of these.
     """
 
-    def __init__(self, order: tuple[int, ...]) -> None:
+    def __init__(self, places: list[Place], order: tuple[int, ...]) -> None:
+        self.places = places
         self.order = order
         self.at = 0
 
     @property
-    def passes(self) -> int:
-        return self.order[self.at]
+    def hit(self) -> int:
+        """The one to be tried: which execution of the landmark's address."""
+        return self.places[self.order[self.at]].hit
 
     def another(self) -> bool:
         """Takes the next one; False when there is none."""
@@ -82,7 +101,9 @@ class Plan:
             self._examined(session, number, task)
         else:
             choice = self.choices.get(number)
-            find(session, task, choice.passes if choice else 0)
+            if choice is not None:
+                _known(session, number, task, choice)
+            find(session, task)
         self.times[task.serial] = (_recorded_cpu(session), cpu_ns(task.tid))
 
     def _examined(self, session: Session, number: int, task: Task) -> None:
@@ -95,15 +116,23 @@ class Plan:
             return
         with checkpoint as start:
             began = cpu_ns(task.tid)
-            passed, missed = _places(session, task)
-            if passed:
-                self.choices[number] = Choice(self._ordered(session, task, start, began, passed))
-                start.restore()
-                find(session, task, self.choices[number].passes)
+            places, missed = _places(session, task)
+            session.searching.positions.pop(number, None)
+            start.restore()
+            if places:
+                most_likely = 0
+                if len(places) > 1:
+                    recorded, replayed = self.times.get(task.serial, (0, 0))
+                    wanted = _recorded_cpu(session) - recorded - (began - replayed)
+                    most_likely = _place_after(session, task, wanted, places)
+                    start.restore()
+                order = sorted(range(len(places)), key=lambda k: abs(k - most_likely))
+                choice = self.choices[number] = Choice(places, tuple(order))
+                _known(session, number, task, choice)
+                find(session, task)
                 return
             if not isinstance(missed, Overshot):
                 raise AssertionError("an interval without an end and without a place that fits")
-            start.restore()
             evaluator, session.searching.evaluator = session.searching.evaluator, "supervisor"
             try:
                 find(session, task)
@@ -112,50 +141,72 @@ class Plan:
             finally:
                 session.searching.evaluator = evaluator
 
-    def _ordered(
-        self, session: Session, task: Task, start: Checkpoint, began: int, passed: list[Passed]
-    ) -> tuple[int, ...]:
-        """Those first whose processor time is nearest to what was recorded."""
-        if len(passed) == 1:
-            return (0,)
-        recorded, replayed = self.times.get(task.serial, (0, 0))
-        wanted = max(_recorded_cpu(session) - recorded - (began - replayed), 0)
-        searched = passed[-1].cpu_ns - began
-        start.restore()
-        slower = max(searched / max(_native(session, task, searched), 1), 1.0)
 
-        def off(n: int) -> float:
-            return abs((passed[n].cpu_ns - began) / slower - wanted)
-
-        return tuple(sorted(range(len(passed)), key=off))
+def _known(session: Session, number: int, task: Task, choice: Choice) -> None:
+    """Has the search go straight to the place chosen."""
+    address = session.core.logged_regs(task.serial)[_RIP]
+    session.searching.positions[number] = Position(address, choice.hit)
 
 
-def _places(session: Session, task: Task) -> tuple[list[Passed], Overshot | None]:
-    """The places from here on that fit the landmark, and what ended the interval: None when there
-    are too many."""
+def _places(session: Session, task: Task) -> tuple[list[Place], Overshot | None]:
+    """The places from here on that fit the landmark. And what ended the interval: None when there
+    are too many, or they take too long."""
     from relive.replay.search import Overshot, find
 
-    passed: list[Passed] = []
+    places: list[Place] = []
+    until = time.monotonic() + PLACES_SECONDS
+
+    def note(hit: int) -> None:
+        places.append(Place(hit, _memory(session, task)))
+        if time.monotonic() > until:
+            raise _Enough
+
     session.core.patience(200, 5000)
     try:
-        find(session, task, PLACES, passed=passed)
+        find(session, task, PLACES, note)
     except Overshot as e:
-        return passed, e
+        return places, e
+    except _Enough:
+        pass
     finally:
         session.core.patience(20)
-    return passed, None
+    return places, None
 
 
-def _native(session: Session, task: Task, most: int) -> int:
-    """Processor time from here to the interval's end, nothing being searched; `most` if it does
-    not end before."""
-    began = cpu_ns(task.tid)
-    session.core.patience(0, most // 1_000_000 + 1)
+class _Enough(Exception):
+    """No more places are looked at."""
+
+
+def _place_after(session: Session, task: Task, ns: int, places: list[Place]) -> int:
+    """Which of the places comes first after so much processor time, nothing slowing the task down;
+    the last one if the interval ends before."""
+    from relive.replay.search import Overshot, find
+
+    if ns > 0 and session.core.run_for(task.serial, ns) is not None:
+        return len(places) - 1
     try:
-        session.core.advance(task.serial)
-    finally:
-        session.core.patience(20)
-    return min(cpu_ns(task.tid) - began, most)
+        find(session, task)
+    except Overshot:
+        return len(places) - 1
+    now = _memory(session, task)
+    return next((k for k, p in enumerate(places) if p.digest == now), len(places) - 1)
+
+
+def _memory(session: Session, task: Task) -> int:
+    """A digest of the private memory that the program may write, but for what is dead on the
+    task's stack."""
+    searcher = task.space.searcher
+    stubs = searcher.data_pages() if searcher is not None else []
+    fd = session.core.mem_fd(task.serial)
+    live = _core.getregs(task.tid)[_RSP] - _RED_ZONE
+    digest = 0
+    for m in read_maps(task.tid):
+        if not m.prot & PROT_WRITE or m.shared or any(m.start < b and a < m.end for a, b in stubs):
+            continue
+        start = max(m.start, live) if m.start <= live < m.end else m.start
+        found = _core.digest_memory(task.tid, fd, start, m.end - start)
+        digest = _core.digest64(struct.pack("<QQ", digest, found))
+    return digest
 
 
 def _recorded_cpu(session: Session) -> int:
@@ -224,7 +275,7 @@ class Retrier:
     def told(self) -> str:
         """What was found out, for the user."""
         return "; ".join(
-            f"event {n} fits {len(c.order)} places, of which number {c.passes + 1} leads on"
+            f"event {n} fits {len(c.order)} places, of which number {c.order[c.at] + 1} leads on"
             for n, c in sorted(self.plan.choices.items())
             if len(c.order) > 1
         )

@@ -281,7 +281,7 @@ def replay(
     echo: bool = True,
     stats: bool = False,
     evaluator: str = "auto",
-    retries: int = 40,
+    retries: int = 1000,
 ) -> ReplayResult:
     """Replays a recording through.
 

@@ -37,7 +37,7 @@ static void on_alarm(int signo)
 /* Leaves no trace of what there was before it, in registers or on the stack. */
 static void __attribute__((noinline)) same_each_time(void)
 {
-    for (unsigned i = 0; i < 100000; i++)
+    for (unsigned i = 0; i < 1000000; i++)
         __asm__ volatile("");
     __asm__ volatile("" ::: "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
                      "r12", "r13", "r14", "r15", "memory");
@@ -46,7 +46,7 @@ static void __attribute__((noinline)) same_each_time(void)
 int main(int argc, char **argv)
 {
     int wanted = argc > 1 ? atoi(argv[1]) : 5;
-    const struct itimerval every = {{0, 2000}, {0, 2000}};
+    const struct itimerval every = {{0, 4000}, {0, 4000}};
     char *arena = mmap(NULL, (LENGTH + 2) * STRIDE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

@@ -16,7 +16,7 @@ search goes on from there.
 """
 
 from relive.replay.search.choose import find
-from relive.replay.search.result import CannotSearch, Closest, Found, Overshot, Passed, Word
+from relive.replay.search.result import CannotSearch, Closest, Found, Overshot, Word
 from relive.replay.search.searching import EVALUATORS, Searching
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Closest",
     "Found",
     "Overshot",
-    "Passed",
     "Searching",
     "Word",
     "find",

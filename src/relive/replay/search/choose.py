@@ -10,7 +10,7 @@ from relive import _core
 from relive.replay.search.evaluator import Armed, drive
 from relive.replay.search.inprocess import InProcess
 from relive.replay.search.landmark import GENERAL, INDEX, Landmark, Verdict
-from relive.replay.search.result import CannotSearch, Found, Passed
+from relive.replay.search.result import CannotSearch, Found
 from relive.replay.search.searching import Searching
 from relive.replay.search.sites import Sites
 from relive.replay.search.supervisor import STOP, Supervisor
@@ -29,11 +29,17 @@ _PERIOD: Final = 150
 """Hits that are counted by the kernel rather than by a new site: patching one costs as much."""
 
 
-def find(session: Session, task: Task, skip: int = 0, passed: list[Passed] | None = None) -> Found:
+def find(
+    session: Session,
+    task: Task,
+    skip: int = 0,
+    passed: Callable[[int], object] | None = None,
+) -> Found:
     """Brings the task to the landmark of the event at hand.
 
     skip: so many candidates that are equal in all are passed over: they were arrived at before,
-    and what came later showed that they were not it.  passed: each of them is added here.
+    and what came later showed that they were not it.  passed: called
+    with the number of each one's hit while the task stands there.
     Raises Overshot, OSError.
     """
     mark = Landmark(session, task, skip, passed)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from relive.arch import x86_64
-from relive.replay.search.result import Closest, Found, Overshot, Passed, Word
-from relive.tracee.cputime import cpu_ns
+from relive.replay.search.result import Closest, Found, Overshot, Word
 
 if TYPE_CHECKING:
     from relive.replay.session import Session
@@ -55,7 +54,7 @@ class Landmark:
         session: Session,
         task: Task,
         skip: int = 0,
-        passed: list[Passed] | None = None,
+        passed: Callable[[int], object] | None = None,
     ) -> None:
         self.session = session
         self.core = session.core
@@ -103,7 +102,7 @@ class Landmark:
                 return Verdict.ARRIVED
             self.skip -= 1
             if self._passed is not None:
-                self._passed.append(Passed(hit, cpu_ns(self.task.tid)))
+                self._passed(hit)
             return Verdict.OTHER
         self._note(now, hit, total, not same_extended)
         return Verdict.OTHER

@@ -53,14 +53,6 @@ class Closest(NamedTuple):
         return ", ".join(parts) or "other bytes in a small mapping"
 
 
-class Passed(NamedTuple):
-    """A candidate that is equal in all and was passed over.  hit: which one of the interval;
-    cpu_ns: processor time of the task by then."""
-
-    hit: int
-    cpu_ns: int
-
-
 class Overshot(Exception):
     """Another stop came before the landmark.
 

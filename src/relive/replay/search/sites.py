@@ -93,6 +93,10 @@ class Sites:
             pages += [*site.patcher.arenas.pages(), (address, address + 16)]
         return any(a < end and start < b for a, b in pages)
 
+    def data_pages(self) -> list[tuple[int, int]]:
+        """Start and end of memory that stubs write to: none of the program's."""
+        return [(p, p + _PAGE) for p in self._pages]
+
     def give_up(self) -> None:
         """Unmaps the stubs' memory: the recording has something else there."""
         for address in list(self._sites):
