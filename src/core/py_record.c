@@ -188,8 +188,8 @@ static PyObject *rec_flag(PyObject *self, PyObject *args)
         t->may_sleep = on;
     else if (!strcmp(name, "settles"))
         t->settles = on;
-    else if (!strcmp(name, "vforking"))
-        t->vforking = t->may_sleep = on;
+    else if (!strcmp(name, "sleeps_deep"))
+        t->sleeps_deep = t->may_sleep = on;
     else if (!strcmp(name, "dying"))
         t->dying = on;
     else if (!strcmp(name, "no_remote"))

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define DEFAULT_SLICE_NS 50000000u
-/* Polls of a task in uninterruptible sleep (disk) before it counts as blocked. */
-#define DISK_SLEEP_POLLS 2000
+/* How long a task may be in uninterruptible sleep (disk) before it counts as blocked. */
+#define DISK_SLEEP_NS 10000000u
 
 int recorder_init(struct recorder *r)
 {
@@ -233,7 +233,7 @@ bool recorder_others_ready(struct recorder *r, const struct task *t)
     return others_ready(r, t) || (collect(r, false) > 0 && others_ready(r, t));
 }
 
-static bool asleep(const struct task *t, unsigned polls)
+static bool asleep(const struct task *t, uint64_t since)
 {
     char state = task_state_letter(t->tid);
 
@@ -244,7 +244,7 @@ static bool asleep(const struct task *t, unsigned polls)
     case 0:
         return true;
     case 'D':
-        return t->vforking || (polls > DISK_SLEEP_POLLS && !t->settles);
+        return t->sleeps_deep || (exact_ns() - since > DISK_SLEEP_NS && !t->settles);
     default:
         return false;
     }
@@ -306,7 +306,7 @@ static int slice_tick(struct recorder *r, struct task *t)
  * sleeps while another could run. */
 static int wait_resumed(struct recorder *r, struct task *t)
 {
-    unsigned polls = 0;
+    uint64_t since = exact_ns();
     int rc, status;
 
     if (!t->may_sleep && !t->dying) {
@@ -361,7 +361,7 @@ static int wait_resumed(struct recorder *r, struct task *t)
             note_status(r, rc, status);
             return 0;
         }
-        if (asleep(t, polls)) {
+        if (asleep(t, since)) {
             /* it may have stopped between the two looks */
             rc = wait_for(t->tid, WNOHANG, &status);
             if (rc > 0) {
@@ -371,7 +371,6 @@ static int wait_resumed(struct recorder *r, struct task *t)
             t->state = RUN_BLOCKED;
             return 0;
         }
-        polls++;
         sched_yield();
     }
 }

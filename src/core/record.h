@@ -85,7 +85,8 @@ struct task {
 
     /* the call under way */
     bool in_call, entry_logged, exit_pending, emulated, args_changed, exit_ready;
-    bool may_sleep, vforking;
+    bool may_sleep;
+    bool sleeps_deep; /* it waits for other tasks in uninterruptible sleep: vfork, a thread's exec */
     bool settles; /* others wait until it really sleeps: its call writes memory before that */
     struct regs regs;     /* the program's at its last call entry */
     const struct call_desc *desc;

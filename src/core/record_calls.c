@@ -323,7 +323,7 @@ int call_entered(struct recorder *r, struct task *t, struct reason_info *ret)
     t->in_call = true;
     t->entry_logged = t->exit_pending = t->emulated = t->redirected = t->args_changed = false;
     t->exit_ready = false;
-    t->may_sleep = t->settles = false;
+    t->may_sleep = t->settles = t->sleeps_deep = false;
     t->echo = 0;
     buf_clear(&t->in);
     buf_clear(&t->out);

@@ -93,7 +93,9 @@ def _exec_entry(session: Session, task: Task, regs: Regs) -> None:
     session.core.flag(task.serial, "may_sleep", True)
     # what the kernel will write when it succeeds (exec_mm_release in kernel/fork.c)
     task.at_release = lifecycle.release_writes(session, task)
-    if task.at_release and session.tasks.alone(task):
+    if not session.tasks.alone(task):
+        session.core.flag(task.serial, "sleeps_deep", True)
+    elif task.at_release:
         # others see that done; they must not run before it is logged
         session.core.flag(task.serial, "settles", True)
 

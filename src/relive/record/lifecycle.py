@@ -78,12 +78,12 @@ def on_clone_event(session: Session, parent: Task, tid: int) -> None:
     extra = {"parent": parent.serial, "tid": tid, "tgid": tgid, "flags": flags}
     core.emit(TASK_NEW, 0, 0, child.serial, _core.getregs(tid), None, regions, dumps(extra))
     if flags & _CLONE_VFORK:
-        core.flag(parent.serial, "vforking", True)
+        core.flag(parent.serial, "sleeps_deep", True)
 
 
 def on_clone_exit(session: Session, task: Task, result: int) -> None:
     core = session.core
-    core.flag(task.serial, "vforking", False)
+    core.flag(task.serial, "sleeps_deep", False)
     if result <= 0:
         return
     from relive.syscalls.special_outs import outs

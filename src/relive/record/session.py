@@ -59,7 +59,7 @@ class Session:
         self.own_cpus = sum(1 << cpu for cpu in cpus)
         self.machine_cpus = (1 << (os.cpu_count() or 1)) - 1
         self.n_cpu_ids, self.cpu_mask_bytes = _cpu_ids()
-        self.cpu = max(cpus)
+        self.cpu = _own_cpu(cpus)
         self.flusher = Flusher(self.core, self.writer, cpus)
         self.echo_files: dict[tuple[int, int, int], int] = {}
         self._all_cpus = cpus
@@ -289,6 +289,14 @@ def _has_capability(number: int) -> bool:
             if line.startswith(b"CapEff:"):
                 return bool(int(line[7:], 16) >> number & 1)
     return False
+
+
+def _own_cpu(allowed: set[int]) -> int:
+    """The core this runs on. The kernel chose it when this was started, as the one with least to
+    do; recordings made at the same time don't share one."""
+    with open("/proc/self/stat", "rb") as f:
+        cpu = int(f.read().rpartition(b")")[2].split()[36])  # `processor` in proc_pid_stat(5)
+    return cpu if cpu in allowed else max(allowed)
 
 
 def _cpu_ids() -> tuple[int, int]:
