@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import groupby, repeat
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import groupby
+from typing import TYPE_CHECKING
 
-from relive.conditions.ir import Outcome
 from relive.live.facts import Block
-from relive.live.returns import Returns, Values
+from relive.live.returns import Returns, Row, Values
 
 if TYPE_CHECKING:
     from relive.live.process import Process
     from relive.live.site import Armed
-
-_Row: TypeAlias = "tuple[Armed, int, int, Values]"
 
 
 class Collected:
@@ -32,7 +29,7 @@ class Collected:
         self.returns = Returns(self.keep, point)
         self._tids = tids
         self._blocks: list[Block] = []
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._stubs: dict[tuple[int, int], tuple[Armed, bool]] = {}
         """By address space and number of a stub: whose it is, and whether it is at a return."""
 
@@ -96,15 +93,6 @@ class Collected:
         if not any(armed.collects_returns for armed, _ in owners.values()):
             self.add([owners[number][0] for number in sites], tids, hits, values)
             return
-        rows = zip(*values, strict=True) if values else repeat((), len(sites))
-        for number, thread, tid, hit, row in zip(sites, threads, tids, hits, rows, strict=True):
-            armed, at_return = owners[number]
-            if at_return:
-                self.returns.returned(process, thread, row[-1], row[:-1])
-            elif armed.collects_returns and row[0]:
-                self.returns.entered(armed, thread, row[-1], tid, hit, row[1:-1])
-            elif armed.collects_returns:
-                self.returns.passed(process, thread, row[-1])
-                armed.late[Outcome.REJECT] += 1
-            else:
-                self.keep(armed, tid, hit, row)
+        self._rows += self.returns.pair(
+            process, owners, zip(sites, threads, tids, hits, *values, strict=True)
+        )

@@ -154,7 +154,7 @@ def _with_returns(
 
     The stack pointer is the last value of each record: it is the same at the first instruction
     and at the return, and tells which of them belong together.  The first value of a call is
-    that of the condition.
+    that of the condition.  In between are those asked for.
     """
     stubs: InProcess = process.inprocess
     rsp = ir.reg("rsp")
@@ -167,8 +167,12 @@ def _with_returns(
         found = returns(process.read, *one.function)
         if isinstance(found, str) or address in found:
             continue
-        arms = [_arm(one, ir.TRUE, Collect((one.condition, *one.collect, rsp)))]
-        arms += [_arm(one, ir.TRUE, Collect((*one.at_return, rsp)), at) for at in found]
+        # Records of one size are read faster.
+        call, back = (one.condition, *one.collect), one.at_return
+        call += (ir.FALSE,) * (len(back) - len(call))
+        back += (ir.FALSE,) * (len(call) - len(back))
+        arms = [_arm(one, ir.TRUE, Collect((*call, rsp)))]
+        arms += [_arm(one, ir.TRUE, Collect((*back, rsp)), at) for at in found]
         made = stubs.arm(arms)
         _make_room(stubs, made, {})
         entry = made[address]

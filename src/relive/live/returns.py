@@ -13,12 +13,13 @@ rejects: the next one at the same place in the stack says that the one before is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from relive.arch import x86_64
 from relive.conditions import ir, reference
+from relive.conditions.ir import Outcome
 
 if TYPE_CHECKING:
     from relive.live.process import Process
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 _RSP: Final = x86_64.BY_NAME["rsp"].index
 
-Values = tuple[int | None, ...]
+Values: TypeAlias = "tuple[int | None, ...]"
+Row: TypeAlias = "tuple[Armed, int, int, Values]"
+"""Whose, thread, hit, values."""
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(NamedTuple):
     armed: Armed
     tid: int
     hit: int
@@ -83,22 +85,60 @@ class Returns:
         if call is not None:
             self._finish(key, call, values)
 
+    def pair(
+        self,
+        process: Process,
+        owners: Mapping[int, tuple[Armed, bool]],
+        rows: Iterable[tuple[int, ...]],
+    ) -> list[Row]:
+        """What stubs collected, in its order; the finished records.
+
+        owners: by the stub's number: whose it is, and whether it is at a return.
+        rows: stub, thread, thread id, hit, values.  The last value is the stack pointer; the first
+        one of a call is what the condition says.  Between them may be more than is asked for.
+        """
+        # A loop over millions: the methods below, written out.
+        calls, space = self._calls, process.space
+        done: list[Row] = []
+        for row in rows:
+            armed, at_return = owners[row[0]]
+            if not (at_return or armed.collects_returns):
+                done.append((armed, row[2], row[3], row[4:]))
+                continue
+            key = (space, row[1], row[-1])
+            before = calls.pop(key, None)
+            if before is not None:
+                kept = before.armed
+                count = len(kept.wanted.at_return)
+                values = row[4 : 4 + count] if at_return else (None,) * count
+                done.append((kept, before.tid, before.hit, before.values + values))
+            if at_return:
+                continue
+            if row[4]:
+                collected = row[5 : 5 + len(armed.wanted.collect)]
+                calls[key] = _Call(armed, row[2], row[3], collected)
+            else:
+                armed.late[Outcome.REJECT] += 1
+        return done
+
     def expect(
         self, armed: Armed, tid: int, hit: int, registers: Sequence[int], values: Values
     ) -> None:
         """A thread is stopped at a candidate, at the first instruction of a function."""
         stack = registers[_RSP]
-        self.entered(armed, tid, stack, tid, hit, values)
         process = armed.process
-        key = (process.space, tid, stack)
-        call = self._calls[key]
+        self.passed(process, tid, stack)
         try:
-            call.point = int.from_bytes(process.read(stack, 8), "little")
+            point = int.from_bytes(process.read(stack, 8), "little")
         except OSError:
+            point = 0
+        key = (process.space, tid, stack)
+        self._calls[key] = _Call(armed, tid, hit, values, point)
+        if not point:
             return
-        place = (process.space, call.point)
+        place = (process.space, point)
         if place not in self._points:
-            disarm = self._arm(process, call.point)
+            disarm = self._arm(process, point)
             if disarm is None:
                 return
             self._points[place] = _Point(disarm)

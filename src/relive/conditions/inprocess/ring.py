@@ -111,7 +111,7 @@ class Ring:
                 yield Record(site, thread, hit, values)
 
     def columns(self) -> Iterator[Columns]:
-        """The same as columns, twenty times as fast where sites have equally many values."""
+        """The same as columns, twenty times as fast where all sites have equally many values."""
         while records := self.take():
             words = memoryview(records).cast("Q")
             for start, end, size in self._runs(words):
