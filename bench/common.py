@@ -173,11 +173,30 @@ def compiled(*names: str) -> Iterator[Path]:
         yield Path(text)
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """What this process starts meanwhile prints nothing."""
+    sys.stdout.flush()
+    saved, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
 def parser(description: str, *, rounds: int) -> argparse.ArgumentParser:
     """The options all benchmarks have."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
     return made
+
+
+def verdict(reached: bool) -> str:
+    """What is said of a goal."""
+    return "reached" if reached else "**missed**"
 
 
 def title(text: str) -> None:

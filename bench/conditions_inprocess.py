@@ -8,15 +8,14 @@ native ones; supervisor and program pinned to one core.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import statistics
-import subprocess
-import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench import common
 from relive.conditions import ir
 from relive.conditions.inprocess.evaluator import Action, Arm, InProcess, Site
 from relive.conditions.inprocess.stub import RECORD_HEADER, Collect, Count, Stop
@@ -130,47 +129,50 @@ def cases(loop: Loop) -> dict[str, tuple[ir.Expr, Action]]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory() as directory:
-        program = Path(directory) / "site_loop"
-        source = Path(__file__).parent / "programs" / "site_loop.c"
-        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
-        loop = Loop(program)
+def main(argv: Sequence[str] | None = None) -> None:
+    options = common.parser(__doc__ or "", rounds=15).parse_args(argv)
+    os.sched_setaffinity(0, {common.one_core()})
+    common.title("Sites in the process")
+    with common.compiled("site_loop") as programs:
+        loop = Loop(programs / "site_loop")
         with loop.tracer:
             loop.set_iterations(3_000_000)
             native = statistics.median(loop.round() for _ in range(options.rounds))
-            print(f"native loop: {native:.2f} ns an iteration; in-process sites add, a hit:")
-            print(f"{'':32} {'1 task':>10} {'several':>10}   goal")
-            for name, (condition, action) in cases(loop).items():
-                one = loop.measure(condition, action, options.rounds, False)
-                more = loop.measure(condition, action, options.rounds, True)
-                goal = GOALS.get(name)
-                said = "" if goal is None else f"   {goal:g} {'ok' if one <= goal else 'MISSED'}"
-                print(f"{name:32} {one:7.2f} ns {more:7.2f} ns{said}")
+            print(f"An iteration without a site takes {native:.2f} ns.  A hit adds:\n")
+
+            def rows() -> Iterator[list[str]]:
+                for name, (condition, action) in cases(loop).items():
+                    one = loop.measure(condition, action, options.rounds, False)
+                    more = loop.measure(condition, action, options.rounds, True)
+                    goal = GOALS.get(name)
+                    said = "" if goal is None else f"{goal:g} ns: {common.verdict(one <= goal)}"
+                    yield [name, f"{one:.2f} ns", f"{more:.2f} ns", said]
+
+            common.table(["", "one thread", "several threads", "goal"], rows())
             ring = loop.evaluator.rings[0]
             loop.use("hot_call", "at_call")
             loop.set_iterations(3_000_000)
             native = statistics.median(loop.round() for _ in range(options.rounds))
             one = loop.measure(cases(loop)["1 register"][0], Stop(), options.rounds, False)
-            print(f"{'1 register, at a call':32} {one:7.2f} ns   (the call alone: {native:.2f} ns)")
+            print(f"\nAt a call instruction: {one:.2f} ns; the call alone takes {native:.2f} ns.")
             loop.use("hot", "site")
             loop.set_iterations(20_000)
             arm = Arm(loop.site, ir.TRUE, Collect((ir.reg("rbx"),)), loop.function)
             loop.evaluator.arm([arm])
-            loop.round()
-            began = time.process_time()
-            taken = len(loop.take()) / 40
-            took = time.process_time() - began
-            print(f"taking a record out of the ring: {took / taken * 1e9:.0f} ns", end="")
-            loop.round()
-            began = time.process_time()
-            read = sum(1 for _ in ring.read())
-            took = time.process_time() - began
-            print(f"; as a Python object: {took / read * 1e9:.0f} ns")
+            costs = []
+            for read in (
+                lambda: len(loop.take()) // 40,
+                lambda: sum(len(found.hits) for found in ring.columns()),
+                lambda: sum(1 for _ in ring.read()),
+            ):
+                loop.round()
+                began = time.process_time()
+                records = read()
+                costs.append((time.process_time() - began) / records * 1e9)
+            print(
+                "Taking a record out of the ring: {:.0f} ns; as columns: {:.0f} ns; as an object:"
+                " {:.0f} ns.".format(*costs)
+            )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import functools
 import os
 import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import common
@@ -137,10 +137,16 @@ def counted_hits(path: Path, programs: Programs, hits: int) -> float:
         return target.finish()
 
 
-def main() -> None:
+def _goal(what: str, microseconds: float, ratio: float) -> str:
+    if what.startswith("uprobe"):
+        return f"1 µs: {common.verdict(microseconds <= 1)}"
+    return f"1.15 times: {common.verdict(ratio <= 1.15)}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__ or "", rounds=9)
     parser.add_argument("--hits", type=int, default=20_000)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     hits: int = args.hits
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as the bare program does
 
@@ -163,6 +169,7 @@ def main() -> None:
                 f"{two:.2f}",
                 f"{two / one:.2f}",
                 f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
+                _goal(what, two, two / one),
             ]
 
         ways: list[tuple[str, Callable[..., float]]] = [("breakpoint", breakpoint_hits)]
@@ -188,7 +195,7 @@ def main() -> None:
             for _ in range(1)
         )
         common.table(
-            ["", "bare C, µs a hit", "relive, µs a hit", "ratio", "of a round"],
+            ["", "bare C, µs a hit", "relive, µs a hit", "ratio", "of a round", "goal"],
             (row for group in (rows, counting) for row in group),
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 ALL = {
     "startup": ["--rounds", "5"],
     "cpu_bound": ["--rounds", "2", "--seconds", "1"],
+    "conditions": ["--quick"],
     "system_calls": ["--rounds", "1", "--calls", "50000"],
     "recorder_memory": ["--events", "100000"],
     "workloads": ["--rounds", "1", "--replays", "1"],
