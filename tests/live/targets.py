@@ -83,7 +83,7 @@ def run_under(
     requests: Sequence[live.Request],
     *,
     follow: bool = False,
-    timeout: float = 50,
+    timeout: float = 550 if LONG else 50,
 ) -> Ran:
     """Start a program with sites and let it end."""
     output = directory / "output"

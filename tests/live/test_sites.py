@@ -78,6 +78,7 @@ def test_one_instruction_after_another(
     assert armed or evaluator == "uprobe"
 
 
+@pytest.mark.limit(600)
 @pytest.mark.parametrize("evaluator", [*EVALUATORS, "auto"])
 def test_all_count_the_same(program: Programs, tmp_path: Path, evaluator: Any) -> None:
     """So many hits in four threads; RELIVE_LONG=1: a million."""
@@ -94,9 +95,7 @@ def test_all_count_the_same(program: Programs, tmp_path: Path, evaluator: Any) -
     assert ran.counts == [live.Counts(4 * each, 0, 4 * each, 0, 0)]
 
 
-test_all_count_the_same = pytest.mark.limit(600)(test_all_count_the_same)
-
-
+@pytest.mark.limit(600 if LONG else 60)
 @pytest.mark.parametrize("way", WAYS)
 def test_threads_over_each_others_breakpoints(program: Programs, tmp_path: Path, way: str) -> None:
     """Threads run over a breakpoint while others are being taken past it."""
@@ -110,6 +109,7 @@ def test_threads_over_each_others_breakpoints(program: Programs, tmp_path: Path,
     assert [count.hits for count in ran.counts] == [4 * each] * 3
 
 
+@pytest.mark.limit(600 if LONG else 60)
 @pytest.mark.parametrize("way", WAYS)
 def test_signals_in_between(program: Programs, tmp_path: Path, way: str) -> None:
     """Signals that arrive at a breakpoint are delivered, and no hit is counted twice."""
