@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from relive.live.site import Armed
 
 _RSP: Final = x86_64.BY_NAME["rsp"].index
+_RIP: Final = x86_64.BY_NAME["rip"].index
+_PATIENCE: Final = 32
+"""Hits for nothing of a breakpoint at a return address, until it is taken away."""
 
 Values: TypeAlias = "tuple[int | None, ...]"
 Row: TypeAlias = "tuple[Armed, int, int, Values]"
@@ -45,6 +48,8 @@ class _Call(NamedTuple):
 class _Point:
     disarm: Callable[[], None]
     calls: set[tuple[int, int, int]] = field(default_factory=set)
+    idle: int = 0
+    """Hits in a row that were no return of a call that is waited for."""
 
 
 class Returns:
@@ -148,6 +153,13 @@ class Returns:
         """A thread is stopped where a call returned to."""
         key = (process.space, tid, registers[_RSP] - 8 & ir.WORD_MASK)
         call = self._calls.pop(key, None)
+        place = (process.space, registers[_RIP])
+        point = self._points.get(place)
+        if point is not None:
+            point.idle = 0 if call is not None else point.idle + 1
+            if point.idle > _PATIENCE and not point.calls:
+                del self._points[place]
+                point.disarm()
         if call is None:
             return
         values: list[int | None] = []
@@ -165,9 +177,6 @@ class Returns:
         point = self._points.get((key[0], call.point))
         if point is not None:
             point.calls.discard(key)
-            if not point.calls:
-                del self._points[key[0], call.point]
-                point.disarm()
 
     def forget(self, process: Process, armed: Armed | None = None) -> None:
         """The calls of a process, or of a site in it, will not be seen to return."""
@@ -175,3 +184,8 @@ class Returns:
             if key[0] == process.space and armed in (None, call.armed):
                 del self._calls[key]
                 self._finish(key, call, None)
+        # Arming and disarming stops all threads, so breakpoints stay as long as they are of use.
+        for place, point in list(self._points.items()):
+            if place[0] == process.space and not point.calls:
+                del self._points[place]
+                point.disarm()
