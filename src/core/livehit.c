@@ -374,12 +374,14 @@ static int debug_status(const struct task *t, uint64_t *ret)
     return 0;
 }
 
-static int on_hw(struct live *l, struct task *t)
+/* fault: the kernel says that it is a debug register's. Where these watch code only, the address
+ * says which, without asking for DR6 and clearing it: two calls of six that a hit takes. */
+static int on_hw(struct live *l, struct task *t, bool fault)
 {
     struct space *s = t->space;
-    uint64_t fired, addr = 0;
+    uint64_t fired = ~0ull, addr = 0;
     struct regs r;
-    int rc = debug_status(t, &fired);
+    int rc = fault && !s->n_watch ? 0 : debug_status(t, &fired);
 
     if (!rc)
         rc = fix_rip(l, t);
@@ -443,7 +445,7 @@ int on_trap(struct live *l, struct task *t)
     case TRAP_TRACE:
     case TRAP_BRKPT:
         if (stepped || (t->space->n_hw && info.si_code == CODE_HWBKPT))
-            return on_hw(l, t);
+            return on_hw(l, t, info.si_code == CODE_HWBKPT);
         break;
     case CODE_PERF:
         if (l->sigs & 1ull << SIGTRAP)

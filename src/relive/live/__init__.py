@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from relive.live.errors import CannotArm, CannotAttach, LiveError
 from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
-from relive.live.facts import Counts, Record
+from relive.live.facts import Block, Counts, Record
 from relive.live.process import Process
 from relive.live.request import (
     ORDER,
@@ -38,6 +38,7 @@ __all__ = [
     "Access",
     "Action",
     "Armed",
+    "Block",
     "CannotArm",
     "CannotAttach",
     "Counts",
