@@ -19,7 +19,7 @@ struct spawn {
     char *const *argv;
     char *const *envp;
     int cpu;
-    bool alone; /* a session of its own, default signals, no address randomisation */
+    bool alone; /* a process group of its own, default signals, no address randomisation */
 };
 
 static void child(const struct spawn *s, int go, int failed)
@@ -36,7 +36,9 @@ static void child(const struct spawn *s, int go, int failed)
         sched_setaffinity(0, sizeof set, &set);
     }
     if (s->alone) {
-        setsid();
+        /* Not a session: that makes a scheduling group (sched(7), autogroup), and supervisor and task
+         * would wait for other groups' turns at each stop. */
+        setpgid(0, 0);
         personality(ADDR_NO_RANDOMIZE);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
