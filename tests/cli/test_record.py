@@ -90,3 +90,64 @@ def test_views_of_a_real_recording(relive: Relive) -> None:
     assert " sound " in relive("ls", check=True).stdout
     assert "exit_group(3" in relive("dump", "--call", "exit_group", check=True).stdout
     assert relive("traceinfo", "--check", check=True).stdout
+
+
+HELD_BACK = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(void)
+{
+    volatile int *state = 0;
+    pid_t me = getpid();
+    int pipe_ends[2];
+    char byte;
+
+    printf("%d\n", me);
+    __asm__ volatile("int3");
+    raise(SIGTRAP);
+    if (pipe(pipe_ends) < 0)
+        return 1;
+    if (fork() == 0) {
+        kill(me, SIGTRAP); /* its parent sleeps, or is on its way there */
+        _exit(write(pipe_ends[1], "x", 1) != 1);
+    }
+    if (read(pipe_ends[0], &byte, 1) != 1)
+        return 2;
+    if (wait(NULL) < 0)
+        return 3;
+    puts("three signals held back");
+    fflush(stdout);
+    raise(SIGUSR1);
+    return *state;
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["TRAP", "sigtrap", "5"])
+def test_goes_on_through_a_signal(relive: Relive, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "program.c"
+    source.write_text(HELD_BACK)
+    program = tmp_path / "program"
+    subprocess.run(["gcc", "-o", program, source], check=True, timeout=60)
+    assert relive("record", "-q", program).returncode == -signal.SIGTRAP
+    recorded = relive("record", "-q", "-t", name, program)
+    assert recorded.stdout.endswith("three signals held back\n"), recorded.stderr
+    assert recorded.returncode == -signal.SIGUSR1
+    replayed = relive("replay", "-a")
+    assert (replayed.returncode, replayed.stdout) == (recorded.returncode, recorded.stdout)
+
+
+def test_a_fault_cannot_be_held_back(relive: Relive) -> None:
+    crash = [sys.executable, "-c", "import ctypes; ctypes.string_at(0)"]
+    assert relive("record", "-q", "-t", "SEGV", *crash).returncode == -signal.SIGSEGV
+    assert relive("replay", "-a").returncode == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize("name", ["FOO", "0", "1000", "-1"])
+def test_no_signal(relive: Relive, name: str) -> None:
+    result = relive("record", "-t", name, "/bin/true")
+    assert result.returncode == 2
+    assert result.stderr == f"relive: error: record: -t takes a signal, not '{name}'\n"

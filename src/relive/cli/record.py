@@ -45,8 +45,7 @@ The exit status is 69 when PROGRAM cannot be started."""
             "-t",
             "--continue-through-signal",
             value="SIG",
-            help="go on when SIG is not handled by the program",
-            refused="this version cannot hold back an unhandled signal",
+            help="hold SIG (a name or number) back where it would end the program",
         ),
     )
     stops_at_operand = True
@@ -86,6 +85,7 @@ The exit status is 69 when PROGRAM cannot be started."""
                 shared_files=None if output else os.path.join(naming.root(), ".store"),
                 slice_ms=milliseconds(args.get("slice")),
                 chaos=seed(args),
+                through=through(args.get("continue-through-signal")),
                 started=started,
             )
         except CannotStart:
@@ -107,6 +107,22 @@ def milliseconds(text: str | None) -> float | None:
     if not 0.1 <= value <= 60000:
         raise UsageError(f"record: -c takes milliseconds from 0.1 to 60000, not '{text}'")
     return value
+
+
+def through(text: str | None) -> int:
+    """The number of a signal given as USR1, SIGUSR1 or 10; 0 without one."""
+    if text is None:
+        return 0
+    import signal
+
+    names = signal.Signals.__members__
+    for name in (text.upper(), f"SIG{text.upper()}"):
+        if name in names:
+            return int(names[name])
+    number = int(text) if text.isdecimal() else 0
+    if number not in signal.valid_signals():
+        raise UsageError(f"record: -t takes a signal, not '{text}'")
+    return number
 
 
 def seed(args: Arguments) -> int | None:

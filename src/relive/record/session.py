@@ -47,6 +47,7 @@ class Session:
         self.tasks = Tasks()
         self.status = 0
         self.chaos: int | None = None
+        self.through = 0  # a signal held back where it would end the program
         self.shared: dict[tuple[int, int], Shared] = {}
         self._segments: dict[int, str] = {}
         self._n_shared = 0
@@ -408,6 +409,7 @@ def record(
     shared_files: str | None = None,
     slice_ms: float | None = None,
     chaos: int | None = None,
+    through: int = 0,
     started: Callable[[], None] | None = None,
 ) -> int:
     """Records a program and everything it starts; returns its wait status.
@@ -416,6 +418,7 @@ def record(
     "exit" or (also after every asynchronous stop) "events".  shared_files: a directory of stored
     files shared by recordings (relive.trace.store), or None.  slice_ms: time slice of a task
     when others could run (50).  chaos: seed of unfair scheduling that shows rare interleavings.
+    through: number of a signal that is held back where it would end the program (0: none).
     started: called when the program has been started.
 
     Raises CannotStart, TraceWriteError, ReliveError.
@@ -423,6 +426,7 @@ def record(
     session = Session(os.fspath(out_dir), verify_memory, quiet, shared_files)
     try:
         session.schedule(slice_ms, chaos)
+        session.through = through
         session.start(argv, dict(os.environ) if env is None else env)
         if started is not None:
             started()

@@ -29,6 +29,7 @@ _SYNC, _FATAL = 0x20, 0x80
 _XINIT = 0x20
 _RAX, _ORIG_RAX, _RIP, _RSP = 10, 15, 16, 19
 _RED_ZONE = 128
+_SIGTRAP = 5
 # A frame is the extended state (up to 11 KiB with AMX) and about 700 bytes.
 _FRAME_MAX = 32768
 # Offsets in struct rt_sigframe: return address 8, uc_flags 8, uc_link 8, then
@@ -57,9 +58,12 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
     """A signal-delivery-stop."""
     core = session.core
     action = disposition(task.tid, signo)
+    passed = signo
+    if action == FATAL and signo == session.through and _can_go_on(place, signo):
+        action, passed = IGNORED, 0
     if place == _core.SIGNAL_IN_USER:
         if action == IGNORED:
-            core.resume_with(task.serial, signo)
+            core.resume_with(task.serial, passed)
             return
         # found again on replay by the state the program is in
         if not core.landmark(task.serial, signo):
@@ -80,7 +84,15 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
     if action == FATAL:
         _log(session, task, signo, flags | _FATAL)
         verify_at_end(session, task)
-    core.resume_with(task.serial, signo)
+    elif place == _core.SIGNAL_SYNC and not passed:
+        _log(session, task, signo, flags)
+    core.resume_with(task.serial, passed)
+
+
+def _can_go_on(place: int, signo: int) -> bool:
+    """Whether a program goes on when a signal is held back: a fault would come again at once, a
+    trap (int3, a single step) is over."""
+    return place != _core.SIGNAL_SYNC or signo == _SIGTRAP
 
 
 def _make_again(session: Session, task: Task) -> None:
