@@ -29,6 +29,7 @@ static const struct {
     long value;
 } constants[] = {
     {"AGENT_TEXT", AGENT_TEXT},
+    {"AGENT_VSYSCALLS", AGENT_VSYSCALLS},
     {"AGENT_DATA", AGENT_DATA},
     {"AGENT_SIZE", AGENT_SIZE},
     {"NREGS", EV_NREGS},

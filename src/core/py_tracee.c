@@ -240,6 +240,8 @@ PyMethodDef tracee_methods[] = {
     {"poke", py_poke, METH_VARARGS, "poke(tid, address, word), also in read-only pages"},
     {"xsavec_layout", py_xsavec_layout, METH_VARARGS,
      "xsavec_layout(mask) -> (bytes, components supported)"},
+    {"find_vsyscalls", py_find_vsyscalls, METH_O,
+     "find_vsyscalls(code) -> offsets where the immediate operand is a vsyscall's address"},
     {"digest64", py_digest, METH_VARARGS, "digest64(bytes, seed=0)"},
     {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(tid, fd, start, length, scan=True)"},
     {NULL, NULL, 0, NULL},

@@ -11,6 +11,7 @@
 
 #define AGENT_TEXT 0x70000000ull
 #define AGENT_SYSCALL AGENT_TEXT
+#define AGENT_VSYSCALLS (AGENT_TEXT + 32) /* the three of them, 16 bytes each */
 #define AGENT_DATA 0x70001000ull
 #define AGENT_SIZE 0x2000ull
 

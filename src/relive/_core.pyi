@@ -6,6 +6,7 @@ from typing import Any
 from _typeshed import ReadableBuffer
 
 AGENT_TEXT: int
+AGENT_VSYSCALLS: int
 AGENT_DATA: int
 AGENT_SIZE: int
 NREGS: int
@@ -92,6 +93,10 @@ def ring_take(
     limit: int,
     /,
 ) -> tuple[bytes, int]: ...
+def find_vsyscalls(code: bytes, /) -> list[int]:
+    """Where the immediate operand of a `mov` to a register is the address of a vsyscall
+    (0xffffffffff600000, ...600400 or ...600800)."""
+
 def digest_memory(tid: int, fd: int, start: int, length: int, scan: bool = True, /) -> int:
     """A digest of the pages of a private mapping that are the process's own (/proc/PID/pagemap).
 

@@ -13,7 +13,8 @@ import struct
 from relive import _core
 from relive.errors import ReliveError
 from relive.record.neutralise import neutralise
-from relive.tracee.maps import PROT_WRITE, Mapping, read_maps
+from relive.record.vsyscall import replace_calls
+from relive.tracee.maps import PROT_EXEC, PROT_WRITE, Mapping, read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +138,10 @@ def prepare(session: Session, task: Task) -> tuple[dict[str, object], list[tuple
         described, parts = _describe(session, task, m, sp)
         maps.append(described)
         regions += parts
+        if m.inode and m.prot & PROT_EXEC:
+            content = (str(described[4]), m.offset)
+            static = m.start <= regs[_RIP] < m.end
+            regions += replace_calls(session, task, m.start, m.size, content, static)
     with open(f"/proc/{tid}/cmdline", "rb") as f:
         argv = f.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
     image: dict[str, object] = {

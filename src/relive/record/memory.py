@@ -6,8 +6,9 @@ import os
 import stat
 
 from relive import _core
+from relive.record.vsyscall import replace_calls
 from relive.trace.jsontext import dumps
-from relive.tracee.maps import PROT_WRITE, read_maps
+from relive.tracee.maps import PROT_EXEC, PROT_WRITE, read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MEMWRITE, MEMORY = 10, 11
 _RSP = 19
 _RED_ZONE = 128
 _MAP_SHARED, _MAP_TYPE, _MAP_ANONYMOUS = 1, 0x0F, 0x20
-_RDI, _RSI, _R10, _R8, _R9 = 14, 13, 7, 9, 8
+_RDI, _RSI, _RDX, _R10, _R8, _R9 = 14, 13, 12, 7, 9, 8
 _DEV_ZERO = os.makedev(1, 5)
 _SCRATCH_END = 0x80000000  # of scratch memory (core/record_calls.c)
 
@@ -83,6 +84,10 @@ def describe_mmap(session: Session, task: Task, regs: tuple[int, ...], addr: int
             extra["size"] = st.st_size
             session.note_shares(task)
             session.core.watch_writes(True)
+        elif regs[_RDX] & PROT_EXEC:
+            content = (ref.hash, regs[_R9])
+            for at, n in replace_calls(session, task, addr, regs[_RSI], content, False):
+                session.core.out(task.serial, at, n)
     session.core.attach(task.serial, dumps(extra).encode("utf-8", "surrogateescape"))
 
 

@@ -52,6 +52,8 @@ class Session:
         self._segments: dict[int, str] = {}
         self._n_shared = 0
         self._sharing: set[int] = set()
+        # where loaded code calls the vsyscall page, by content
+        self.vsyscalls: dict[tuple[str, int, int], list[tuple[int, int]]] = {}
         self.undumpable: set[int] = set()  # address spaces that asked not to be dumped
         self.may_trace_all = _has_capability(19)  # CAP_SYS_PTRACE
         self.writer = ChunkWriter(out_dir)
