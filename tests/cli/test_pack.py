@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -35,6 +36,20 @@ def test_there_and_back(relive: Relive, make: Make, trace_dir: Path, tmp_path: P
     with unpacked(packed) as directory:
         assert tree(directory) == tree(path)
     assert not directory.exists()
+
+
+def test_views_of_a_packed_recording(relive: Relive, make: Make, tmp_path: Path) -> None:
+    make("ls-0")
+    packed = tmp_path / "12"  # a name that a range of events could have
+    relive("pack", "ls-0", "-o", packed, check=True)
+    for view in ("ps", "dump"):
+        plain = relive(view, "ls-0", check=True).stdout
+        assert plain and relive(view, packed, check=True).stdout == plain
+    info = json.loads(relive("traceinfo", "--check", packed, check=True).stdout)
+    assert (info["path"], info["state"]) == (str(packed), "sound")
+    packed.write_text("something else")
+    for view in ("ps", "dump", "traceinfo"):
+        assert "is not" in relive(view, packed).stderr
 
 
 def test_in_place(relive: Relive, make: Make, tmp_path: Path) -> None:

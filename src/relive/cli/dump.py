@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from relive.cli import store
@@ -39,17 +40,20 @@ the recording began, and what happened, calls as strace prints them."""
     def run(self, args: Arguments) -> int:
         operands = list(args.positional)
         name = None
-        if operands and (not is_range(operands[0]) or store.known(operands[0])):
+        if operands and (
+            not is_range(operands[0]) or store.known(operands[0]) or os.path.isfile(operands[0])
+        ):
             name = operands.pop(0)
         wanted = chosen(args)
 
         from relive.cli.eventtext import Describer
+        from relive.cli.packed import opened
         from relive.trace.reader import Recording
 
         describer = Describer(wide=args.has("wide"))
         show = shower(args, describer)
 
-        with Recording(store.find(name)) as recording:
+        with opened(name) as path, Recording(path) as recording:
             ranges = [parse_range(text, recording.n_events) for text in operands]
             for event in select(recording, merge(ranges), bool(operands)):
                 if wanted(event):

@@ -72,3 +72,13 @@ def unpacked(file: Path) -> Iterator[Path]:
         directory = Path(name) / "recording"
         unpack(file, directory)
         yield directory
+
+
+@contextmanager
+def opened(name: str | None) -> Iterator[Path]:
+    """A recording named by the user, as a directory: a packed one is unpacked meanwhile."""
+    if name is not None and Path(name).is_file():
+        with unpacked(Path(name)) as directory:
+            yield directory
+    else:
+        yield store.find(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from relive.cli import store
 from relive.cli.options import Arguments, Command
 from relive.cli.processes import Process, processes
 from relive.cli.progress import Progress
@@ -23,8 +22,10 @@ ended), command."""
     most = 1
 
     def run(self, args: Arguments) -> int:
-        path = store.find(args.positional[0] if args.positional else None)
-        rows = [row(process) for process in read(path)]
+        from relive.cli.packed import opened
+
+        with opened(args.positional[0] if args.positional else None) as path:
+            rows = [row(process) for process in read(path)]
         put(table([("PID", "PPID", "EXIT", "CMD"), *rows], "111"))
         return 0
 

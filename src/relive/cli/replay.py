@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relive.cli import store
 from relive.cli.options import Arguments, Command, Option
+from relive.cli.progress import Progress
 from relive.cli.tell import tell
 from relive.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LATER = "debugging a replay comes with the gdb front; `relive replay -a` runs it through"
 
@@ -37,13 +41,10 @@ With -a the exit status (or killing signal) is the program's."""
         if not args.has("autopilot"):
             raise UsageError("replay: no debugger to start", LATER)
         name = args.positional[0] if args.positional else None
-        if name is not None and Path(name).is_file():
-            from relive.cli.packed import unpacked
+        from relive.cli.packed import opened
 
-            with unpacked(Path(name)) as directory:
-                status = self.replay(directory, args)
-        else:
-            status = self.replay(store.find(name), args)
+        with opened(name) as directory:
+            status = self.replay(directory, args)
         if status is None:
             return 0
 
@@ -55,14 +56,29 @@ With -a the exit status (or killing signal) is the program's."""
         """Replay through; returns the program's wait status, None when it is not known."""
         from relive.replay.session import replay
 
-        result = replay(
-            directory,
-            echo=not args.has("no-redirect-output"),
-            stats=args.has("stats"),
-        )
+        quiet = args.has("no-redirect-output")
+        with Progress("replaying", unit="events") as progress:
+            result = replay(
+                directory,
+                echo=not quiet,
+                stats=args.has("stats"),
+                # what the program prints may go to the same terminal
+                reached=showing(progress, directory) if quiet else None,
+            )
         if result.ended_early:
             tell(f"the recording ends early, after {result.events} events: {result.ended_early}")
         return result.status
+
+
+def showing(progress: Progress, directory: Path) -> Callable[[int], None] | None:
+    """What moves a progress line; None when nobody would see it."""
+    if not progress.live:
+        return None
+    from relive.trace.reader import Recording
+
+    with Recording(directory) as recording:
+        progress.total = recording.n_events
+    return progress.set
 
 
 COMMAND = Replay()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from relive.cli import store
@@ -22,8 +23,14 @@ where, how many events there are, how large it is, whether it is whole.  With
     most = 1
 
     def run(self, args: Arguments) -> int:
-        path = store.find(args.positional[0] if args.positional else None)
-        put(json.dumps(describe(path, args.has("check")), indent=2) + "\n")
+        from relive.cli.packed import opened
+
+        name = args.positional[0] if args.positional else None
+        with opened(name) as path:
+            info = describe(path, args.has("check"))
+        if name is not None and os.path.isfile(name):
+            info["path"] = name
+        put(json.dumps(info, indent=2) + "\n")
         return 0
 
 

@@ -18,6 +18,7 @@ from relive.replay.tasks import Space, Task
 from relive.trace.reader import Recording
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from relive.replay.retry import Plan
@@ -109,14 +110,20 @@ class Session:
 
     # -- the loop
 
-    def run(self) -> None:
-        """To the end of the recording.  Raises DivergenceError, RecordingError, ReliveError."""
+    def run(self, reached: Callable[[int], None] | None = None) -> None:
+        """To the end of the recording.
+
+        reached: called now and then with the number of events done.
+        Raises DivergenceError, RecordingError, ReliveError.
+        """
         os.sched_setaffinity(0, {self.cpu})
         try:
             for chunk in self.recording.chunks():
                 self.core.feed(chunk.raw, chunk.first_event)
                 self._run_chunk()
                 self.events = chunk.first_event + chunk.n_events
+                if reached is not None:
+                    reached(self.events)
         except DivergenceError:
             self.searching.diverged()
             raise
@@ -251,13 +258,19 @@ class Session:
             self.objects.write(key, address, data)
 
 
-def _replayed(recording: Recording, echo: bool, evaluator: str, retries: int) -> Session:
+def _replayed(
+    recording: Recording,
+    echo: bool,
+    evaluator: str,
+    retries: int,
+    reached: Callable[[int], None] | None,
+) -> Session:
     """A replay that went through: the first, or one that found another place for a landmark."""
     session = Session(recording, echo=echo, evaluator=evaluator)
     retrier = None
     while True:
         try:
-            session.run()
+            session.run(reached)
         except DivergenceError as error:
             from relive.replay.retry import Retrier
 
@@ -282,6 +295,7 @@ def replay(
     stats: bool = False,
     evaluator: str = "auto",
     retries: int = 1000,
+    reached: Callable[[int], None] | None = None,
 ) -> ReplayResult:
     """Replays a recording through.
 
@@ -289,11 +303,12 @@ def replay(
     echo: what the program wrote to stdout and stderr is written to this process's.
     retries: how often a replay that differs from the recording is made again, with another place
     that fits a landmark, without getting any further.
+    reached: called now and then with the number of events done.
     Raises DivergenceError, RecordingError, ReliveError.
     """
     start = time.perf_counter()
     with Recording(directory) as recording:
-        session = _replayed(recording, echo, evaluator, retries)
+        session = _replayed(recording, echo, evaluator, retries, reached)
         result = ReplayResult(
             session.status,
             session.events,
