@@ -615,11 +615,11 @@ static int switch_to(struct recorder *r, struct task *t)
     if (from && from->in_call && !from->entry_logged && !from->exit_pending)
         rc = survive_kill(from, call_log_entry(r, from));
     r->current = t;
-    t->spin_quiet = false;
+    t->spin_quiet = t->spun = false;
     r->slice_start = exact_ns();
     r->n_switches++;
     if (r->chaos)
-        chaos_draw(r);
+        chaos_draw(r, r->slice_start);
     return rc;
 }
 

@@ -107,6 +107,7 @@ struct task {
     int request, sig;
     bool stepping;
     bool spinning;   /* it waits in a loop, and nothing but a short slice will notice */
+    bool spun;       /* its last turn ended so */
     bool spin_quiet; /* its sites are not armed until its next turn */
     uint64_t spin_generation; /* of the sites in its debug registers, 0 for none */
     bool at_site; /* its last stop was at a spin site: */
@@ -137,7 +138,8 @@ struct recorder {
     /* Chaos: who runs next and for how long is drawn from a seed that is in the recording. */
     bool chaos;
     uint64_t random, drawn_slice_ns;
-    uint32_t favoured; /* serial of a task that runs whenever it can, or 0 */
+    uint32_t favoured, shunned; /* serials of tasks that run whenever they can, only when no other can; or 0 */
+    uint64_t priorities_until_ns;
     bool rotate; /* let another task run at the next chance */
     bool watch_writes;
     int echo_fds[16];
@@ -182,8 +184,8 @@ int recorder_run(struct recorder *r, struct reason_info *ret);
 
 /* chaos.c */
 void chaos_start(struct recorder *r, uint64_t seed);
-/* At each switch: how long the next task may run, and whom to favour. */
-void chaos_draw(struct recorder *r);
+/* At each switch: how long the next task may run, and sometimes whom to favour and to shun. */
+void chaos_draw(struct recorder *r, uint64_t now_ns);
 /* Whether to switch after the call just ended. */
 bool chaos_switches(struct recorder *r);
 /* One of the tasks that can go on, NULL when none can. */

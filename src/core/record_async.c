@@ -85,7 +85,7 @@ void recorder_tick_set(struct recorder *r)
 
     if (r->n_tasks > 1 && r->current)
         ns = slice_of(r, r->current) / TICKS_PER_SLICE;
-    if (ns && (r->chaos || ns < TICK_MIN_NS))
+    if (ns && ns < TICK_MIN_NS)
         ns = TICK_MIN_NS;
     recorder_tick_every(r, ns);
 }

@@ -245,7 +245,7 @@ int spin_hit(struct recorder *r, struct task *t, bool *ret_waits)
     }
     site->misses = 0;
     site->times++;
-    *ret_waits = true;
+    *ret_waits = t->spun = true;
     t->unplaced = false;
     return 0;
 }
@@ -313,7 +313,7 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
     if (repeated_instruction(&t->mem, regs->r[R_RIP]))
         return 0;
     if (r->no_debug_registers || t->mm->no_spins || trap_blocked(t)) {
-        t->spinning = pauses(t, regs->r[R_RIP]);
+        t->spinning = t->spun = pauses(t, regs->r[R_RIP]);
         return 0;
     }
     /* a site's debug register would stop it before the look's */
@@ -336,6 +336,7 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
             if (again == sum) {
                 found(r, t, first.r[R_RIP]);
                 t->spinning = !t->mm->spin_generation;
+                t->spun = true;
                 return 0;
             }
             break;
@@ -346,6 +347,6 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
         if ((rc = memory_digest(r, t, &first, &sum)))
             return rc;
     }
-    t->spinning = pauses(t, first.r[R_RIP]);
+    t->spinning = t->spun = pauses(t, first.r[R_RIP]);
     return 0;
 }
