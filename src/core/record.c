@@ -286,9 +286,20 @@ static int wait_dying(struct recorder *r, struct task *t)
 static int slice_tick(struct recorder *r, struct task *t)
 {
     int rc;
+    char state;
 
     r->waiting = t->has_status ? NULL : t;
-    if (t->in_call || exact_ns() - r->slice_start < slice_of(r, t))
+    if (exact_ns() - r->slice_start < slice_of(r, t))
+        return 0;
+    state = task_state_letter(t->tid);
+    if (!t->has_status && (state == 'Z' || state == 'X' || !state)) {
+        /* killed, and a thread-group leader, which is not reported before its threads are */
+        r->waiting = NULL;
+        t->dying = true;
+        t->state = RUN_BLOCKED;
+        return 0;
+    }
+    if (t->in_call)
         return 0;
     if ((rc = collect(r, false)) < 0)
         return rc;
@@ -623,9 +634,23 @@ static int switch_to(struct recorder *r, struct task *t)
     return rc;
 }
 
+/* A task that is killed leaves its stop for that of its exit, which must not be resumed unseen. */
+static int look_whether_killed(struct recorder *r, struct task *t)
+{
+    int status, rc;
+
+    if (t->has_status || t->state != RUN_STOPPED)
+        return 0;
+    rc = wait_for(t->tid, WNOHANG, &status);
+    if (rc > 0)
+        note_status(r, rc, status);
+    return rc < 0 && rc != -ECHILD ? rc : 0;
+}
+
 static int step(struct recorder *r, struct reason_info *ret)
 {
     struct task *t;
+    bool other;
     int rc;
 
     if (r->waiting) {
@@ -649,7 +674,8 @@ static int step(struct recorder *r, struct reason_info *ret)
         }
         return rc < 0 ? rc : 0;
     }
-    if ((rc = switch_to(r, t)))
+    other = t != r->current;
+    if ((rc = switch_to(r, t)) || (other && (rc = look_whether_killed(r, t))))
         return rc;
     if (t->has_status)
         return survive_kill(t, process(r, t, ret));

@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     pthread_t threads[THREADS];
 
     wanted(argc, argv);
-    rounds = landings_wanted * 4000;
+    rounds = landings_wanted * 16000;
     for (int i = 0; i < NODES; i++)
         push(&nodes[i]);
     for (uint64_t i = 0; i < THREADS; i++)
