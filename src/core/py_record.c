@@ -657,14 +657,14 @@ static PyObject *rec_chaos(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* verify(on): run() returns after every landmark of a preemption. */
+/* verify(level): run() returns after every landmark of a preemption (1), after every call, too (2). */
 static PyObject *rec_verify(PyObject *self, PyObject *args)
 {
-    int on;
+    unsigned level;
 
-    if (!PyArg_ParseTuple(args, "p", &on))
+    if (!PyArg_ParseTuple(args, "I", &level))
         return NULL;
-    rec_of(self)->verify = on;
+    rec_of(self)->verify = (enum verify)level;
     Py_RETURN_NONE;
 }
 
@@ -750,7 +750,7 @@ static PyMethodDef rec_methods[] = {
     {"watch_writes", rec_watch_writes, METH_VARARGS, "watch_writes(on)"},
     {"set_slice", rec_set_slice, METH_VARARGS, "set_slice(ns)"},
     {"chaos", rec_chaos, METH_VARARGS, "chaos(seed): unfair scheduling"},
-    {"verify", rec_verify, METH_VARARGS, "verify(on): WHY_LANDMARK after preemptions"},
+    {"verify", rec_verify, METH_VARARGS, "verify(level): WHY_LANDMARK after preemptions (1), calls (2)"},
     {"next_chunk", rec_next_chunk, METH_VARARGS, "next_chunk(timeout_ms) -> (bytes, events) or None"},
     {"close_log", rec_close_log, METH_NOARGS, "close_log()"},
     {"discard_log", rec_discard_log, METH_NOARGS, "discard_log()"},

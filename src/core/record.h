@@ -39,7 +39,7 @@ enum reason {
     WHY_OPENED,     /* a path in /dev or /proc was opened; a = descriptor */
     WHY_NEW_TASK,   /* an unknown task has stopped for the first time; a = tid */
     WHY_INTERRUPTED, /* record_interrupt was called */
-    WHY_LANDMARK,   /* a preemption has been logged, and `verify` is set */
+    WHY_LANDMARK,   /* a preemption (or a call) has been logged, and `verify` asks to be told */
     WHY_ERROR,      /* a = errno of the recorder's own failure */
 };
 
@@ -126,6 +126,13 @@ struct task {
     struct stashed_signal raised; /* from the stash, raised anew and not seen yet; signo 0: none */
 };
 
+/* What Python is told of, to log digests of memory. */
+enum verify {
+    VERIFY_NOTHING = 0,
+    VERIFY_LANDMARKS, /* preemptions */
+    VERIFY_ALL,       /* and calls */
+};
+
 struct recorder {
     struct task **tasks; /* in the order of their serials */
     unsigned n_tasks, cap_tasks;
@@ -157,7 +164,7 @@ struct recorder {
     uint64_t tick_ns; /* period of the timer, 0 when it is off */
     uint64_t n_stops, n_switches;
     bool tsc_off;
-    bool verify; /* Python is told of every landmark */
+    enum verify verify;
     bool no_debug_registers;
     uint64_t spin_generation, n_spins_found;
     struct changes look; /* for digests of memory */

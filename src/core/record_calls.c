@@ -517,5 +517,7 @@ int call_finish(struct recorder *r, struct task *t, struct reason_info *ret)
         *ret = (struct reason_info){WHY_OPENED, t->serial, t->result, 0};
     if (r->watch_writes && t->result > 0 && t->desc && (t->desc->flags & CALLF_WRITES_FD))
         *ret = (struct reason_info){WHY_WRITTEN, t->serial, (int64_t)t->regs.r[R_RDI], t->result};
+    if (r->verify == VERIFY_ALL && ret->why == WHY_NOTHING_LEFT)
+        *ret = (struct reason_info){WHY_LANDMARK, t->serial, 0, 0};
     return 0;
 }

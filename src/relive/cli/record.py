@@ -30,7 +30,8 @@ The exit status is 69 when PROGRAM cannot be started."""
             "--verify-memory",
             value="WHEN",
             optional="exit",
-            help="keep digests of all memory at these points: exit; events (asynchronous, too)",
+            help="keep digests of all memory at these points: exit; events (asynchronous ones, too);"
+            " all (calls, too)",
         ),
         Option(
             "-h",
@@ -54,9 +55,9 @@ The exit status is 69 when PROGRAM cannot be started."""
     def run(self, args: Arguments) -> int:
         env = environment(args.all("env"))
         verify = args.get("verify-memory")
-        if verify not in (None, "exit", "events"):
+        if verify not in (None, "exit", "events", "all"):
             raise UsageError(
-                f"record: --verify-memory={verify} is not known", "it can be: exit, events"
+                f"record: --verify-memory={verify} is not known", "it can be: exit, events, all"
             )
         quiet = args.has("quiet")
 

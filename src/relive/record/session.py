@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from relive.tracee.maps import Mapping
 
 META, TASK_NEW, ENTRY, END, NOTE = 1, 2, 4, 12, 13
+#: When digests of memory are kept, each including those before it: at the end of processes, at
+#: asynchronous events, after calls.
+VERIFY = ("exit", "events", "all")
 _EVENT_FORK, _EVENT_VFORK, _EVENT_CLONE, _EVENT_EXEC, _EVENT_EXIT = 1, 2, 3, 4, 6
 _SYS_PIDFD_GETFD = 438
 
@@ -43,7 +46,7 @@ class Session:
         self.verify_memory = verify_memory
         self.quiet = quiet
         self.core = _core.Recorder()
-        self.core.verify(verify_memory == "events")
+        self.core.verify(VERIFY.index(verify_memory) if verify_memory in VERIFY else 0)
         self.tasks = Tasks()
         self.status = 0
         self.chaos: int | None = None

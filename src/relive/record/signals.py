@@ -68,7 +68,7 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
         # found again on replay by the state the program is in
         if not core.landmark(task.serial, signo):
             return
-        if session.verify_memory == "events":
+        if session.verify_memory in ("events", "all"):
             log_digests(session, task)
         place = _core.SIGNAL_AT_BOUNDARY
     if action == FATAL and task.mm in session.undumpable:
