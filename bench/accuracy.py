@@ -94,6 +94,23 @@ def commands(directory: Path, landings: int) -> Iterator[tuple[str, list[str], l
         yield source.name, [sys.executable, str(source), str(landings)], ["-c", "2"]
     if shutil.which("perl"):
         yield "perl", ["perl", str(SOURCES / "interpreted.pl"), str(landings)], []
+    # Without signals of their own: beside themselves, so that time slices end in them.
+    for name, tool, source, rounds in (
+        ("lua", "lua5.4", "interpreted.lua", landings),
+        ("luajit", "luajit", "interpreted.lua", 20 * landings),
+        ("node", "node", "jit.js", landings // 2),
+    ):
+        if shutil.which(tool):
+            one = f"{tool} {SOURCES / source} {rounds}"
+            yield name, ["sh", "-c", f"{one} & {one}; wait"], ["-c", "0.3"]
+    if shutil.which("go"):
+        binary = directory / "goroutines"
+        subprocess.run(["go", "build", "-o", binary, SOURCES / "goroutines.go"], check=True)
+        yield "go", [str(binary), str(landings)], ["-c", "1"]
+    if shutil.which("javac"):
+        subprocess.run(["javac", "-d", directory, SOURCES / "Jit.java"], check=True)
+        java = ["java", "-Xshare:auto", "-cp", str(directory), "Jit", str(landings // 4)]
+        yield "java", java, ["-c", "5"]
 
 
 def measure(name: str, command: Sequence[str], options: Sequence[str], evaluator: str) -> Result:
