@@ -105,6 +105,33 @@ static void made(void)
     mix(counter);
 }
 
+/* The same, but writable only while it is rewritten, and then run for some time. */
+static void remade(void)
+{
+    static const unsigned char loop[] = {
+        0x31, 0xc0,             /* xor %eax,%eax */
+        0xb9, 0x20, 0x4e, 0, 0, /* mov $20000,%ecx */
+        0x48, 0x83, 0xc0, 1,    /* 1: add $1,%rax */
+        0x0f, 0xaf, 0xf9,       /* imul %ecx,%edi */
+        0xff, 0xc9,             /* dec %ecx */
+        0x75, 0xf5,             /* jnz 1b */
+        0xc3,
+    };
+    unsigned char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned round = 0;
+
+    if (code == MAP_FAILED)
+        _exit(99);
+    memcpy(code, loop, sizeof loop);
+    while (!enough()) {
+        code[10] = (unsigned char)(1 + round++ % 9);
+        mprotect(code, 4096, PROT_READ | PROT_EXEC);
+        counter += ((uint64_t(*)(unsigned))(uintptr_t)code)(3);
+        mprotect(code, 4096, PROT_READ | PROT_WRITE);
+    }
+    mix(counter);
+}
+
 /* Landings in the handler of a signal that the program raises itself, and in the code that returns from it. */
 static void raised(int signo)
 {
@@ -130,7 +157,8 @@ int main(int argc, char **argv)
         void (*run)(void);
     } loops[] = {
         {"registers", registers}, {"memory", memory}, {"vector", vector},     {"calls", calls},
-        {"strings", strings},     {"made", made},     {"handlers", handlers},
+        {"strings", strings},     {"made", made},     {"remade", remade},
+        {"handlers", handlers},
     };
 
     wanted(argc - 1, argv + 1);

@@ -2,11 +2,12 @@
 
     full:   rax, flags saved; extended state, words, registers compared with the landmark's
             int3                        a candidate
-            restored; jmp copy
+            restored; jmp loop, or copy
     pass:   jmp full
     count:  int3                        the hit that was counted to
     entry:  the hit counted; one word or register looked at (or only counted): not the
             landmark's for all but a few hits, which fall through, or go to `pass` or `count`
+    loop:   the loop around the site, if it is a simple one (loop.py), which leads to `entry`
     copy:   the displaced instructions (relive.tracee.patching)
 
 The front touches no flags and one register (rcx), or two: lea adds, jrcxz decides.  That costs a
@@ -26,6 +27,7 @@ from relive.replay.search.landmark import EFLAGS, GENERAL, INDEX, MAX_WORDS
 from relive.replay.search.stores import LEGACY, STORED, Store
 
 if TYPE_CHECKING:
+    from relive.replay.search.loop import Loop, Step
     from relive.tracee.patching.target import Registers, Target
 
 _RAX, _RCX, _RDX = (INDEX[n] for n in ("rax", "rcx", "rdx"))
@@ -68,20 +70,24 @@ class Body:
     """The stub's code.
 
     data: address of its block of data.  order: the sixteen registers, the telling ones first.
-    n_telling: how many of the words are compared before the registers.
+    n_telling: how many of the words are compared before the registers.  loop: around the site.
     """
 
-    def __init__(self, data: int, order: Sequence[str], n_telling: int) -> None:
+    def __init__(
+        self, data: int, order: Sequence[str], n_telling: int, loop: Loop | None = None
+    ) -> None:
         self.data = data
         self.order = order
         self.n_telling = n_telling
+        self._loop = loop
         # Offsets from the stub's start.
         self.candidate = 0  # the trap of a candidate
         self.reject = 0  # where a rejected candidate goes on
         self.counted = 0  # the trap of the hit counted to
         self.tests = 0  # room for tests of the extended state
         self.entry = 0
-        self.end = 0
+        self.rest = 0  # behind the front
+        self.steps: list[Step] = []  # of the loop's copy
         self.at = 0
         self.counting = False  # which front is in place
 
@@ -98,8 +104,11 @@ class Body:
         front = self._front(at + self.entry, at + passed, counting=False)
         room = max(len(front), len(self._front(at + self.entry, at + passed, counting=True)))
         out += front + _nops(room - len(front))
-        self.end = len(out)
-        struct.pack_into("<i", out, passed - 4, self.end - passed)
+        self.rest = len(out)
+        struct.pack_into("<i", out, passed - 4, self.rest - passed)
+        if self._loop is not None:
+            loop, self.steps = self._loop.copy(at + self.rest, at + self.entry)
+            out += loop
         return bytes(out), self.entry
 
     def _full(self, at: int) -> bytes:
@@ -191,7 +200,7 @@ class Body:
         if counting == self.counting:
             return
         front = self._front(self.at + self.entry, self.at + self.counted - 5, counting=counting)
-        room = self.end - self.entry
+        room = self.rest - self.entry
         target.write(self.at + self.entry, front + _nops(room - len(front)))
         self.counting = counting
 
@@ -251,9 +260,19 @@ class Body:
 
     # -- a task in it
 
+    def looping(self, offset: int) -> int | None:
+        """The address of the instruction that the one at this offset stands for, in the loop's
+        copy."""
+        for step in reversed(self.steps):
+            if self.rest + step.start <= offset:
+                return step.original
+        return None
+
     def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
         """At one of its traps, or the fault of a word's load; nowhere else does it stop."""
         out = list(registers)
+        if offset >= self.rest:
+            return out
         rax, rcx, rdx = struct.unpack("<QQQ", target.read(self.data + _SAVED_RAX, 24))
         out[_RCX] = rcx
         if offset == self.counted:

@@ -22,7 +22,7 @@ from relive.tracee.patching.patcher import Happened, Trap
 if TYPE_CHECKING:
     from relive.replay.search.sites import Site, Sites
 
-_FAULTS: Final = (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
+_FAULTS: Final = (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 class InProcess:
@@ -87,7 +87,13 @@ class InProcess:
             if trap is None or trap.what is Happened.DISPLACED:
                 return status
             if trap.what is Happened.BODY:
-                return trap
+                original = site.body.looping(trap.offset)
+                if original is None:
+                    return trap
+                registers = list(_core.getregs(tid))  # the program's own fault, in the loop's copy
+                registers[RIP] = original
+                _core.setregs(tid, registers)
+                return status
 
     def _written(self, site: Site) -> int | None:
         """The program is about to write to the guarded pages: the patch goes, until the address is
@@ -159,7 +165,7 @@ class InProcess:
 
     def reject(self) -> None:
         site = self.site
-        if self._offset > site.body.counted:
+        if self._offset > site.body.counted:  # (in the front)
             registers = site.body.view(self._offset, self._registers, self._target)
             registers[RIP] = site.patch.resume
         else:

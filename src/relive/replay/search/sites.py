@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from relive.replay.search import loop
 from relive.replay.search.body import BLOCK, Body
 from relive.replay.search.guard import Guard
 from relive.replay.search.result import CannotSearch
 from relive.replay.search.target import ReplayTarget
+from relive.tracee.maps import PROT_WRITE
 from relive.tracee.patching.arenas import Arenas
 from relive.tracee.patching.patcher import CannotPatch, Patch, Patcher, Request
 
@@ -34,7 +36,7 @@ class Site:
     on the original bytes, whatever other sites lie beside it.
 
     telling: addresses of words that told candidates apart here.  probed: the order of registers
-    is known to be good.
+    is known to be good.  code: address and bytes of what the stub has copies of.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Site:
         telling: list[int],
         guard: Guard | None,
         probed: bool,
+        code: tuple[int, bytes],
     ) -> None:
         self.patcher = patcher
         self.body = body
@@ -52,6 +55,7 @@ class Site:
         self.telling = telling
         self.guard = guard
         self.probed = probed
+        self._code = code
         self._runs: list[tuple[int, bytes, bytes]] = []
         for address, (original, written) in sorted(patch.writes.items()):
             if self._runs and self._runs[-1][0] + len(self._runs[-1][1]) == address:
@@ -64,6 +68,17 @@ class Site:
         """Puts the jump in place, or the original bytes back."""
         for address, original, written in self._runs:
             target.write(address, written if on else original)
+
+    def stale(self, target: Target) -> bool:
+        """Whether the program has other code there by now."""
+        try:
+            start, code = self._code
+            return target.read(start, len(code)) != code or any(
+                target.read(address, len(original)) != original
+                for address, original, _ in self._runs
+            )
+        except OSError:
+            return True
 
     def remember(self, address: int) -> None:
         """A word that tells candidates apart."""
@@ -109,12 +124,22 @@ class Sites:
     def get(self, address: int) -> Site | None:
         """A site that is kept, as good as what was learned of it."""
         site = self._sites.get(address)
+        if site is not None and site.stale(self.target):
+            self._forget(address)
+            return None
         if site is not None and site.body.n_telling < len(site.telling):
             # words tell here what registers don't: they are looked at first from now on
             self.remove(address)
             site = self.make(address, site.body.order, site.telling, probed=site.probed)
             site.switch(self.target, on=False)
         return site
+
+    def _forget(self, address: int) -> None:
+        """The code of the site is not what it was: nothing is put back."""
+        site = self._sites.pop(address)
+        site.patcher.unmapped(address, address + 1)
+        site.patcher.release()
+        self._blocks.append(site.body.data)
 
     def ordered(self, address: int, order: Sequence[str]) -> Site:
         """A site that looks at the registers in this order; its jump is in place.
@@ -146,8 +171,10 @@ class Sites:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
         patcher = Patcher(self.target)
+        fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
+        around = loop.find(self.target.read, address) if fixed else None
         try:
-            body = Body(self._block(address), order, len(telling))
+            body = Body(self._block(address), order, len(telling), around)
         except OSError as e:
             raise CannotSearch(str(e)) from e
         try:
@@ -171,7 +198,10 @@ class Sites:
             self._blocks.append(body.data)
             raise CannotSearch(why)
         body.assemble(outcome.stub)
-        site = self._sites[address] = Site(patcher, body, outcome, telling, guard, probed)
+        start = address if around is None else around.start
+        end = max(address + outcome.reach, start if around is None else around.end)
+        code = start, patcher.read_original(start, end - start)
+        site = self._sites[address] = Site(patcher, body, outcome, telling, guard, probed, code)
         return site
 
     def _block(self, site: int) -> int:
