@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from relive.cli.options import Arguments, Command, Option
 from relive.cli.progress import Progress
@@ -27,7 +28,20 @@ With -a the exit status (or killing signal) is the program's."""
     options = (
         Option("-a", "--autopilot", help="run to the end, without a debugger"),
         Option("-q", "--no-redirect-output", help="do not print what the program printed"),
-        Option("--stats", help="say on stderr how much was replayed and how fast"),
+        Option(
+            "--stats",
+            value="all",
+            optional="short",
+            help="say on stderr how much was replayed, how fast, and what finding asynchronous"
+            " events took (all: of each)",
+        ),
+        Option("--stats-json", value="FILE", help="write the same, of each, to FILE"),
+        Option(
+            "--evaluator",
+            value="NAME",
+            help="who decides the hits of an asynchronous event's place: auto, inprocess, kernel,"
+            " uprobe or supervisor",
+        ),
         Option("-g", "--goto", value="EVENT", help="start debugging there", refused=LATER),
         Option("-p", "--onprocess", value="PID", help="debug that process", refused=LATER),
         Option("-f", "--onfork", value="PID", help="debug from its fork on", refused=LATER),
@@ -61,7 +75,9 @@ With -a the exit status (or killing signal) is the program's."""
             result = replay(
                 directory,
                 echo=not quiet,
-                stats=args.has("stats"),
+                stats=stats(args),
+                stats_json=Path(file) if (file := args.get("stats-json")) else None,
+                evaluator=args.get("evaluator") or "auto",
                 # what the program prints may go to the same terminal
                 reached=showing(progress, directory) if quiet else None,
             )
@@ -79,6 +95,19 @@ def showing(progress: Progress, directory: Path) -> Callable[[int], None] | None
     with Recording(directory) as recording:
         progress.total = recording.n_events
     return progress.set
+
+
+def stats(args: Arguments) -> Literal["", "short", "all"]:
+    """How much --stats tells."""
+    match args.get("stats"):
+        case None:
+            return ""
+        case "short":
+            return "short"
+        case "all":
+            return "all"
+        case other:
+            raise UsageError(f"--stats takes 'all', not '{other}'")
 
 
 COMMAND = Replay()

@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from relive import _core
 from relive.errors import DivergenceError, RecordingError, ReliveError
@@ -57,7 +57,8 @@ class Session:
         """
         self.statistics = Statistics()
         self.recording = recording
-        self.searching = Searching(recording, evaluator)
+        # (what is being made again may have gone wrong by the index)
+        self.searching = Searching(recording, evaluator, use_index=plan is None)
         self.core = _core.Replayer()
         if echo:
             self.core.set_output(1, 2, *printed)
@@ -292,7 +293,8 @@ def replay(
     directory: Path,
     *,
     echo: bool = True,
-    stats: bool = False,
+    stats: Literal["", "short", "all"] = "",
+    stats_json: Path | None = None,
     evaluator: str = "auto",
     retries: int = 1000,
     reached: Callable[[int], None] | None = None,
@@ -301,10 +303,12 @@ def replay(
 
     evaluator: who decides the hits of a landmark: one of search.EVALUATORS.
     echo: what the program wrote to stdout and stderr is written to this process's.
+    stats: what it took is told on stderr; all: with every asynchronous event.  stats_json: the
+    same goes to this file.
     retries: how often a replay that differs from the recording is made again, with another place
     that fits a landmark, without getting any further.
     reached: called now and then with the number of events done.
-    Raises DivergenceError, RecordingError, ReliveError.
+    Raises DivergenceError, RecordingError, ReliveError; OSError for stats_json.
     """
     start = time.perf_counter()
     with Recording(directory) as recording:
@@ -317,12 +321,25 @@ def replay(
             session.verified,
         )
     if stats:
-        if session.statistics.landmarks:
-            sys.stderr.write(f"relive: {session.statistics.text()}\n")
-        for reason, n in session.statistics.reasons.items():
-            sys.stderr.write(f"relive: {n} not {reason}\n")
-        sys.stderr.write(
-            f"relive: {result.events} events in {result.seconds:.3f} s,"
-            f" {result.verified} mappings compared\n"
-        )
+        _tell(session.statistics, result, whole=stats == "all")
+    if stats_json is not None:
+        totals = {
+            "events": result.events,
+            "seconds": result.seconds,
+            "mappings_compared": result.verified,
+            "asynchronous": session.statistics.as_json(),
+        }
+        stats_json.write_text(json.dumps(totals, indent=1) + "\n")
     return result
+
+
+def _tell(statistics: Statistics, result: ReplayResult, *, whole: bool) -> None:
+    lines = []
+    if statistics.landmarks:
+        lines += statistics.table(whole=whole)
+        lines.append(statistics.text())
+    lines += [f"{n} not {reason}" for reason, n in statistics.reasons.items()]
+    lines.append(
+        f"{result.events} events in {result.seconds:.3f} s, {result.verified} mappings compared"
+    )
+    sys.stderr.write("".join(f"relive: {line}\n" for line in lines))

@@ -15,9 +15,37 @@ and extended state) is compared.  What differs is added to the condition (refine
 search goes on from there.
 """
 
-from relive.replay.search.choose import find
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from relive.replay.search.result import CannotSearch, Closest, Found, Overshot, Word
 from relive.replay.search.searching import EVALUATORS, Searching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relive.replay.session import Session
+    from relive.replay.tasks import Task
+
+
+def find(
+    session: Session,
+    task: Task,
+    skip: int = 0,
+    passed: Callable[[int], object] | None = None,
+) -> Found:
+    """Brings the task to the landmark of the event at hand.
+
+    skip: so many candidates that are equal in all are passed over: they were arrived at before,
+    and what came later showed that they were not it.  passed: called
+    with the number of each one's hit while the task stands there.
+    Raises Overshot, OSError.
+    """
+    from relive.replay.search import choose  # with all of code patching: not every replay needs it
+
+    return choose.find(session, task, skip, passed)
+
 
 __all__ = [
     "EVALUATORS",

@@ -14,6 +14,7 @@ from relive.replay.search.result import CannotSearch, Found
 from relive.replay.search.searching import Searching
 from relive.replay.search.sites import Sites
 from relive.replay.search.supervisor import STOP, Supervisor
+from relive.replay.statistics import Landing
 from relive.trace.index import Position
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def find(
     mark = Landmark(session, task, skip, passed)
     start = time.perf_counter()
     found = _find(mark, session.searching)
-    session.statistics.add(mark.event, found, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    session.statistics.add(Landing(mark.event, task.serial, mark.address, found, seconds))
     session.searching.landed(mark.event, task.serial, Position(mark.address, found.hits))
     return found
 

@@ -23,8 +23,12 @@ class Searching:
     positions: of asynchronous events, by event: from the recording's index, and found since.
     """
 
-    def __init__(self, recording: Recording, evaluator: str = "auto") -> None:
-        """Raises Unsupported: the machine doesn't allow this evaluator at all; UsageError."""
+    def __init__(
+        self, recording: Recording, evaluator: str = "auto", *, use_index: bool = True
+    ) -> None:
+        """use_index: whether the recording's index is believed.
+
+        Raises Unsupported: the machine doesn't allow this evaluator at all; UsageError."""
         if evaluator not in EVALUATORS:
             raise UsageError(
                 f"no evaluator is called '{evaluator}'", f"there are {', '.join(EVALUATORS)}"
@@ -34,9 +38,9 @@ class Searching:
             if why is not None:
                 raise Unsupported(f"the evaluator '{evaluator}' can't be used: {why}")
         self.evaluator = evaluator
-        self.positions = index.read(recording)
         self._recording = recording
-        self._known = dict(self.positions)
+        self._known = index.read(recording)
+        self.positions = dict(self._known) if use_index else {}
         self._last: dict[int, int] = {}  # event of each task's last landing
         self._programs: Programs | None = None
         self._uprobes: Uprobes | None = None

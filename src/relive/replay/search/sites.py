@@ -185,7 +185,11 @@ class Sites:
         if isinstance(outcome, CannotPatch):
             self._blocks.append(body.data)
             raise CannotSearch(outcome.why)
-        why = "" if outcome.in_process else "; ".join(outcome.passed_over) or "no jump fits"
+        why = (
+            ""
+            if outcome.in_process
+            else "; ".join(dict.fromkeys(outcome.passed_over)) or "no jump fits"
+        )
         guard = None
         if not why:
             try:
