@@ -49,16 +49,16 @@ class Session:
         evaluator: str = "auto",
         plan: Plan | None = None,
         printed: tuple[int, int] = (0, 0),
+        use_index: bool = True,
     ) -> None:
         """plan: of a replay that is made again.  printed: bytes of stdout and stderr that others
-        before it have printed.
+        before it have printed.  use_index: whether positions in the recording's index are believed.
 
         Raises Unsupported, UsageError: that evaluator can't be used.
         """
         self.statistics = Statistics()
         self.recording = recording
-        # (what is being made again may have gone wrong by the index)
-        self.searching = Searching(recording, evaluator, use_index=plan is None)
+        self.searching = Searching(recording, evaluator, use_index=use_index)
         self.core = _core.Replayer()
         if echo:
             self.core.set_output(1, 2, *printed)
@@ -273,19 +273,32 @@ def _replayed(
         try:
             session.run(reached)
         except DivergenceError as error:
-            from relive.replay.retry import Retrier
+            from relive.replay.retry import Plan, Retrier
 
-            if retrier is None:
-                retrier = Retrier(retries)
-            if not retrier.again(error, session.landmarks):
-                raise retrier.final(error) from None
+            plan = Plan()
+            if session.searching.believed:
+                sys.stderr.write(
+                    f"relive: note: event {error.event} differs; replaying again without the"
+                    " positions that the recording's index has\n"
+                )
+            else:
+                if retrier is None:
+                    retrier = Retrier(retries)
+                if not retrier.again(error, session.landmarks):
+                    raise retrier.final(error) from None
+                plan = retrier.plan
         else:
             if retrier is not None:
                 sys.stderr.write(f"relive: note: {retrier.told() or 'it goes through now'}\n")
             return session
         printed = session.core.echoed()
         session = Session(
-            recording, echo=echo, evaluator=evaluator, plan=retrier.plan, printed=printed
+            recording,
+            echo=echo,
+            evaluator=evaluator,
+            plan=plan,
+            printed=printed,
+            use_index=False,
         )
 
 

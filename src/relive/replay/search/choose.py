@@ -60,7 +60,7 @@ def _find(mark: Landmark, searching: Searching) -> Found:
     if known is not None:
         # Taken out first: should the search fail, the next one must not begin with it.
         del searching.positions[mark.event]
-        mark.counted = True
+        mark.counted = searching.believed = True
         found = _straight(mark, searching, known.hit)
         if found is not None:
             return found

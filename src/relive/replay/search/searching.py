@@ -21,6 +21,7 @@ class Searching:
 
     evaluator: one of EVALUATORS; others than auto are tried first wherever they can serve.
     positions: of asynchronous events, by event: from the recording's index, and found since.
+    believed: whether one from the index was gone to.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Searching:
         self._recording = recording
         self._known = index.read(recording)
         self.positions = dict(self._known) if use_index else {}
+        self.believed = False
         self._last: dict[int, int] = {}  # event of each task's last landing
         self._programs: Programs | None = None
         self._uprobes: Uprobes | None = None

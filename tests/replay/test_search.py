@@ -1,0 +1,259 @@
+"""Every evaluator finds every landmark at the same execution of its address, by searching and by
+counting."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relive.errors import DivergenceError, Unsupported
+from relive.replay import search
+from relive.replay.retry import Plan
+from relive.replay.session import Session
+from relive.replay.statistics import Statistics
+from relive.replay.tasks import Task
+from relive.trace import index
+from relive.trace.index import Position
+from relive.trace.reader import Recording
+from tests.conditions.kernel_facilities import need_bpf, need_breakpoints, need_uprobes
+from tests.replay.conftest import record
+from tests.workloads import harness
+
+Compiled = Callable[[str], Path]
+
+LOOPS = ("registers", "memory", "vector", "calls", "strings", "made", "remade", "handlers")
+LANDINGS = 4
+
+
+@pytest.fixture(scope="module")
+def recordings(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A recording of a loop of short_intervals, by name: each test gets its own copy."""
+    made: dict[str, Path] = {}
+    directory = tmp_path_factory.mktemp("recordings")
+    copies = 0
+
+    def one(name: str) -> Path:
+        nonlocal copies
+        if name not in made:
+            path = directory / name
+            command: list[Path | str] = [compiled("short_intervals"), name, str(LANDINGS)]
+            recorded = record(command, path, options=["--verify-memory=events"])
+            assert recorded.returncode == 0, recorded.stderr
+            made[name] = path
+        copies += 1
+        copy = directory / f"{name}-{copies}"
+        shutil.copytree(made[name], copy)
+        return copy
+
+    return one
+
+
+def replayed(recording: Path, evaluator: str, plan: Plan | None = None) -> Statistics:
+    with Recording(recording) as opened:
+        session = Session(opened, echo=False, evaluator=evaluator, plan=plan)
+        session.run()
+    return session.statistics
+
+
+def positions(statistics: Statistics) -> dict[int, Position]:
+    return {n.event: Position(n.address, n.found.hits) for n in statistics.landings}
+
+
+def need(evaluator: str) -> None:
+    if evaluator in ("kernel", "uprobe"):
+        need_breakpoints()
+        need_bpf()
+    if evaluator == "uprobe":
+        need_uprobes()
+
+
+@pytest.mark.limit(150)
+@pytest.mark.parametrize("evaluator", ["auto", "inprocess", "kernel", "uprobe"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_same_positions(loop: str, evaluator: str, recordings: Compiled) -> None:
+    need(evaluator)
+    recording = recordings(loop)
+    slow = replayed(recording, "supervisor")
+    assert len(slow.landings) >= LANDINGS
+    assert set(slow.evaluators) == {"supervisor"} and not slow.counted
+    (recording / "index").unlink()
+    searched = replayed(recording, evaluator)
+    assert positions(searched) == positions(slow)
+    assert not searched.counted
+    counted = replayed(recording, evaluator)
+    assert positions(counted) == positions(slow)
+    assert counted.counted == counted.candidates == len(counted.landings)
+    for statistics in (searched, counted):
+        by = statistics.evaluators
+        if evaluator == "kernel":
+            assert set(by) == {"kernel"}
+        if evaluator == "uprobe":  # what it could not serve went to the other, and that is told
+            told = sum(n for why, n in statistics.reasons.items() if why.startswith("uprobe: "))
+            assert by.get("kernel", 0) == told
+            assert set(by) <= {"kernel", "uprobe"}
+    if evaluator == "inprocess" and not counted.reasons:
+        assert set(counted.evaluators) == {"in-process"}
+
+
+@pytest.mark.limit(150)
+def test_counting_from_outside(recordings: Compiled) -> None:
+    recording = recordings("memory")
+    searched = replayed(recording, "auto")
+    counted = replayed(recording, "supervisor")
+    assert positions(counted) == positions(searched)
+    assert counted.counted == len(counted.landings)
+    assert set(counted.evaluators) == {"supervisor"}
+
+
+@pytest.mark.limit(100)
+@pytest.mark.parametrize("wrong", [-1, 1, 1 << 40])
+@pytest.mark.parametrize("evaluator", ["auto", "inprocess", "supervisor"])
+def test_wrong_index(wrong: int, evaluator: str, recordings: Compiled) -> None:
+    """It costs time, and nothing else."""
+    recording = recordings("handlers")
+    right = positions(replayed(recording, "auto"))
+    with Recording(recording) as opened:
+        bad = {e: Position(p.address, max(p.hit + wrong, 1)) for e, p in right.items()}
+        assert index.write(opened, bad)
+    command = [*harness.RELIVE, "replay", "-a", "--evaluator", evaluator]
+    again = subprocess.run(
+        [*command, "--stats-json", recording / "stats", recording],
+        capture_output=True,
+        timeout=90,
+    )
+    assert again.returncode == 0, again.stderr
+    found = json.loads((recording / "stats").read_text())["asynchronous"]["landings"]
+    assert {one["event"]: one["hits"] for one in found} == {e: p.hit for e, p in right.items()}
+    with Recording(recording) as opened:  # and it is put right
+        assert index.read(opened) == right
+
+
+@pytest.mark.parametrize("content", [b"", b"RLX1", b"nonsense" * 100])
+def test_damaged_index(content: bytes, recordings: Compiled) -> None:
+    recording = recordings("calls")
+    right = positions(replayed(recording, "auto"))
+    (recording / "index").write_bytes(content)
+    statistics = replayed(recording, "auto")
+    assert positions(statistics) == right
+    assert not statistics.counted
+    with Recording(recording) as opened:
+        assert index.read(opened) == right
+
+
+def test_index_that_cannot_be_written(recordings: Compiled) -> None:
+    recording = recordings("calls")
+    (recording / "index").mkdir()
+    first, second = replayed(recording, "auto"), replayed(recording, "auto")
+    assert positions(first) == positions(second)
+    assert not second.counted
+    assert sorted(p.name for p in recording.iterdir()) == ["events", "files", "index", "version"]
+
+
+def test_index_of_a_replay_that_ends_early(recordings: Compiled) -> None:
+    """What was found until then is kept, but for the last, which may be to blame."""
+    recording = recordings("calls")
+    right = positions(replayed(recording, "auto"))
+    (recording / "index").unlink()
+    last = max(right)
+
+    class Diverging(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            search.find(session, task)
+            if number == last:
+                raise DivergenceError(number, "one thing", "another")
+
+    with pytest.raises(DivergenceError):
+        replayed(recording, "auto", Diverging())
+    with Recording(recording) as opened:
+        kept = index.read(opened)
+    assert kept == {e: p for e, p in right.items() if e != last}
+
+
+def test_the_index_belongs_to_one_log(recordings: Compiled) -> None:
+    one, other = recordings("calls"), recordings("memory")
+    replayed(one, "auto")
+    shutil.copy(one / "index", other / "index")
+    with Recording(other) as opened:
+        assert index.read(opened) == {}
+
+
+def test_candidates_passed_over(recordings: Compiled) -> None:
+    """No other place fits: what comes next is told, and how far it was."""
+    recording = recordings("handlers")
+    right = positions(replayed(recording, "auto"))
+    first = min(right)
+    seen: list[search.Overshot] = []
+
+    class Passing(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            try:
+                search.find(session, task, 1 if number == first else 0)
+            except search.Overshot as e:
+                seen.append(e)
+                raise
+
+    with pytest.raises(DivergenceError, match="the recorded state"):
+        replayed(recording, "auto", Passing())
+    assert seen[0].found.hits >= right[first].hit
+    assert seen[0].found.candidates >= 1
+    assert not seen[0].counted
+
+
+@pytest.mark.parametrize("evaluator", ["auto", "supervisor"])
+def test_the_closest_candidate_is_told(
+    evaluator: str, recordings: Compiled, compiled: Compiled
+) -> None:
+    recording = recordings("handlers")
+    symbols = subprocess.run(
+        ["nm", compiled("short_intervals")], capture_output=True, check=True, text=True
+    )
+    (offset,) = (
+        int(line.split()[0], 16)
+        for line in symbols.stdout.splitlines()
+        if line.endswith(" landing_hash")
+    )
+    address = 0
+
+    class Spoiling(Plan):
+        """Changes a word of memory that is sampled, and that nobody looks at."""
+
+        def find(self, session: Session, number: int, task: Task) -> None:
+            nonlocal address
+            maps = Path(f"/proc/{task.tid}/maps").read_text().splitlines()
+            base = next(
+                int(line.split("-")[0], 16) for line in maps if line.split()[2] == "00000000"
+            )
+            address = base + offset
+            session.write(task, address, bytes(8))
+            search.find(session, task)
+
+    with pytest.raises(DivergenceError) as error:
+        replayed(recording, evaluator, Spoiling())
+    assert f"u64[{address:#x}] = 0x0 instead of 0x" in str(error.value)
+
+
+def test_machine_without(monkeypatch: pytest.MonkeyPatch, recordings: Compiled) -> None:
+    from relive.conditions.kernel import machine
+
+    monkeypatch.setattr(machine, "missing", lambda loader=None: "no such thing")
+    with pytest.raises(Unsupported, match=r"'kernel' can't be used: no such thing"):
+        replayed(recordings("calls"), "kernel")
+
+
+def test_statistics(recordings: Compiled) -> None:
+    recording = recordings("calls")
+    command = [*harness.RELIVE, "replay", "-a", "--stats=all", str(recording)]
+    told = subprocess.run(command, capture_output=True, timeout=50, text=True)
+    assert told.returncode == 0, told.stderr
+    with Recording(recording) as opened:
+        known = index.read(opened)
+    rows = [line.split()[1:] for line in told.stderr.splitlines()]
+    for event, position in known.items():
+        (row,) = (row for row in rows if row[:1] == [str(event)] and len(row) >= 8)
+        assert row[2] == hex(position.address)
+        assert int(row[3]) + int(row[4]) == position.hit
