@@ -1,4 +1,5 @@
-/* A loop of four instructions under SIGPROF every millisecond of its processor time; SECONDS of it. */
+/* A loop of three instructions (add, compare, jump) under SIGALRM: ITERATIONS PERIOD [nop], in
+ * microseconds. With `nop` it has another instruction, one that the kernel emulates at a uprobe. */
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,8 +22,12 @@ int main(int argc, char **argv)
 
     signal(SIGALRM, on_tick);
     setitimer(ITIMER_REAL, &period, NULL);
-    for (uint64_t i = 0; i < n; i++)
-        __asm__ volatile("" : : "r"(i));
+    if (argc > 3)
+        for (uint64_t i = 0; i < n; i++)
+            __asm__ volatile("nop" : : "r"(i));
+    else
+        for (uint64_t i = 0; i < n; i++)
+            __asm__ volatile("" : : "r"(i));
     sum = n;
     printf("%d\n", landings > 0);
     return 0;

@@ -26,7 +26,10 @@ from tests.workloads import harness
 
 Compiled = Callable[[str], Path]
 
-LOOPS = ("registers", "memory", "vector", "calls", "strings", "made", "remade", "handlers")
+LOOPS = (
+    *("registers", "memory", "vector", "calls", "strings", "made", "remade"),
+    *("handlers", "trampolines"),
+)
 LANDINGS = 4
 
 

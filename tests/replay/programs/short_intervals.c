@@ -2,6 +2,7 @@
  * for the slowest evaluator. The first argument says which loop, the second how many landings. */
 #include "../../asynchronous/programs/landing.h"
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define SLOW                                                                                       \
     "movl $7, %%ecx\n xorl %%edx, %%edx\n movl $99, %%eax\n divl %%ecx\n xorl %%edx, %%edx\n"       \
@@ -150,6 +151,28 @@ static void handlers(void)
     mix(counter);
 }
 
+/* Landings in a trampoline of the program's own, which takes its time to return from the handler. */
+void slow_restorer(void);
+__asm__(".globl slow_restorer\nslow_restorer:\n movl $1000, %ebx\n1:\n movl $99, %eax\n"
+        " xorl %edx, %edx\n movl $7, %ecx\n divl %ecx\n decl %ebx\n jnz 1b\n movl $15, %eax\n"
+        " syscall\n");
+
+static void trampolines(void)
+{
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned long mask;
+    } action = {raised, 0x04000000 /* SA_RESTORER */, slow_restorer, 0};
+
+    if (syscall(SYS_rt_sigaction, SIGUSR1, &action, NULL, 8))
+        _exit(99);
+    while (!enough())
+        raise(SIGUSR1);
+    mix(counter);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -159,6 +182,7 @@ int main(int argc, char **argv)
         {"registers", registers}, {"memory", memory}, {"vector", vector},     {"calls", calls},
         {"strings", strings},     {"made", made},     {"remade", remade},
         {"handlers", handlers},
+        {"trampolines", trampolines},
     };
 
     wanted(argc - 1, argv + 1);

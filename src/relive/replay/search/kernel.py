@@ -102,6 +102,11 @@ class Kernel:
         except (BpfRefused, CannotLower) as e:
             raise CannotSearch(str(e)) from e
 
+    def stop_at(self, number: int) -> None:
+        """Lets nothing through but the hit of that number, from 1, of those from now on."""
+        self._set(condition(self._mark, number))
+        self._before = 0
+
     def refine_extended(self, mark: Landmark) -> bool:
         return False
 
@@ -167,8 +172,7 @@ class Uprobe(Kernel):
     def count_to(self, number: int) -> int | None:
         """Brings the task to the hit of that number, from 1, of those that it sees from now on,
         nothing of it executed: None, or the wait status of another stop."""
-        self._set(condition(self._mark, number))
-        self._before = 0
+        self.stop_at(number)
         other = self.next()
         if other is None:
             slot = self._overwritten()
