@@ -75,8 +75,10 @@ def test_a_lock_free_stack_loses_a_node(tmp_path: Path) -> None:
     for seed in range(1, SEEDS + 1):
         recording = tmp_path / f"seed-{seed}"
         recorded = harness.run(
-            [*harness.RELIVE, "record", "-q", "--seed", str(seed)]
-            + ["-o", str(recording), "--", str(binary), "25"],
+            [
+                *(*harness.RELIVE, "record", "-q", "--seed", str(seed)),
+                *("-o", str(recording), "--", str(binary), "25"),
+            ],
             cwd=tmp_path,
         )
         with Recording(recording) as opened:

@@ -30,7 +30,7 @@ The exit status is 69 when PROGRAM cannot be started."""
             "--verify-memory",
             value="WHEN",
             optional="exit",
-            help="keep digests of all memory at these points: exit; events (asynchronous ones, too);"
+            help="keep digests of all memory at these points: exit; events (asynchronous, too);"
             " all (calls, too)",
         ),
         Option(

@@ -276,7 +276,7 @@ def _replayed(
             from relive.replay.retry import Plan, Retrier
 
             plan = Plan()
-            if session.searching.believed:
+            if session.searching.believed and retrier is None:
                 sys.stderr.write(
                     f"relive: note: event {error.event} differs; replaying again without the"
                     " positions that the recording's index has\n"
