@@ -227,7 +227,7 @@ def test_a_blocked_call_is_made_again(tmp_path: Path) -> None:
         for _ in range(5):
             with live.Session() as session:
                 session.attach(target.pid)
-                session.add("libc:clock_nanosleep+4", NEVER, evaluator="supervisor")
+                session.add("libc:clock_nanosleep+3", NEVER, evaluator="supervisor")
                 session.add("libc:malloc", NEVER)
                 assert session.run(0.25) is None
         assert target.finish() == (0, "''\n")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from relive.symbols.errors import SymbolError
@@ -89,7 +88,9 @@ class Image:
                 size = 0 if section["sh_type"] == "SHT_NOBITS" else section["sh_size"]
                 place = (section["sh_offset"], size, section["sh_addr"])
                 self._sections.setdefault(section.name, place)
-        except (ELFError, UnicodeDecodeError, struct.error) as error:
+        except SymbolError:
+            raise
+        except Exception as error:  # damaged: elftools asserts, overflows, subscripts None...
             raise SymbolError(f"{path} can't be read as an ELF file: {error}") from None
 
     def __repr__(self) -> str:
