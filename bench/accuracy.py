@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +29,11 @@ from relive.replay.statistics import Landing
 from relive.trace.reader import Recording
 
 SOURCES = common.ROOT / "tests" / "asynchronous" / "programs"
-#: How often each is told to be interrupted, for a whole of more than 10 000.
+#: How often each is told to be interrupted in a recording.
 LANDINGS = 300
+#: Recordings are made until so many stops were seen (for a whole of more than 10 000), or for so long.
+STOPS = 300
+SECONDS = 15
 
 
 @dataclass
@@ -95,13 +99,13 @@ def commands(directory: Path, landings: int) -> Iterator[tuple[str, list[str], l
     if shutil.which("perl"):
         yield "perl", ["perl", str(SOURCES / "interpreted.pl"), str(landings)], []
     # Without signals of their own: beside themselves, so that time slices end in them.
-    for name, tool, source, rounds in (
+    for name, tool, script, rounds in (
         ("lua", "lua5.4", "interpreted.lua", landings),
         ("luajit", "luajit", "interpreted.lua", 20 * landings),
         ("node", "node", "jit.js", landings // 2),
     ):
         if shutil.which(tool):
-            one = f"{tool} {SOURCES / source} {rounds}"
+            one = f"{tool} {SOURCES / script} {rounds}"
             yield name, ["sh", "-c", f"{one} & {one}; wait"], ["-c", "0.3"]
     if shutil.which("go"):
         binary = directory / "goroutines"
@@ -114,27 +118,43 @@ def commands(directory: Path, landings: int) -> Iterator[tuple[str, list[str], l
 
 
 def measure(name: str, command: Sequence[str], options: Sequence[str], evaluator: str) -> Result:
-    """Records a command and replays it."""
+    """Records a command and replays it, until there were enough stops or it took long."""
     result = Result(name)
-    with tempfile.TemporaryDirectory(prefix="relive-accuracy-") as text:
-        recording = Path(text) / "recording"
-        record = [*common.RELIVE, "record", "-q", "--verify-memory=events", *options]
-        try:
-            subprocess.run(
-                [*record, "-o", str(recording), "--", *command],
-                stdout=subprocess.DEVNULL,
-                timeout=120,
-            )
-        except subprocess.TimeoutExpired:
-            result.problem = "not recorded in 120 s"
-            return result
-        try:
-            with time_limit(300):
-                replayed(recording, result, evaluator)
-        except TimeoutError:
-            result.problem = "not replayed in 300 s"
-            result.not_found += 1
+    end = time.monotonic() + SECONDS
+    while not result.problem:
+        before = len(result.stops)
+        with tempfile.TemporaryDirectory(prefix="relive-accuracy-") as text:
+            once(Path(text) / "recording", command, options, evaluator, result)
+        seen = len(result.stops)
+        if seen >= STOPS or seen == before or time.monotonic() > end:
+            break
     return result
+
+
+def once(
+    recording: Path,
+    command: Sequence[str],
+    options: Sequence[str],
+    evaluator: str,
+    result: Result,
+) -> None:
+    """One recording, replayed once; adds to the result."""
+    record = [*common.RELIVE, "record", "-q", "--verify-memory=events", *options]
+    try:
+        subprocess.run(
+            [*record, "-o", str(recording), "--", *command],
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+    except subprocess.TimeoutExpired:
+        result.problem = "not recorded in 120 s"
+        return
+    try:
+        with time_limit(300):
+            replayed(recording, result, evaluator)
+    except TimeoutError:
+        result.problem = "not replayed in 300 s"
+        result.not_found += 1
 
 
 @contextmanager

@@ -57,7 +57,7 @@ HANDOVER = common.PROGRAMS / "handover.c"
 ABA = PROGRAMS / "lock_free_aba.c"
 RUN = (
     Program("handover by spinning, 2000 times", HANDOVER, ("2000",), pinned=False),
-    Program("8 threads, a data race", PROGRAMS / "data_race.c", ("100",)),
+    Program("8 threads, a data race", PROGRAMS / "data_race.c", ("400",), ("-c", "2")),
     Program("three instructions, SIGALRM every ms", PROGRAMS / "three_instructions.c", ("500",)),
     Program("Go: goroutines, channels, SIGURG", PROGRAMS / "goroutines.go", ("100",), ("-c", "1")),
     Program("Python: setitimer and threads", PROGRAMS / "python_threads.py", ("100",)),

@@ -74,13 +74,8 @@ def test_a_lock_free_stack_loses_a_node(tmp_path: Path) -> None:
     subprocess.run(["gcc", *flags, "-o", binary, SOURCE], check=True, timeout=60)
     for seed in range(1, SEEDS + 1):
         recording = tmp_path / f"seed-{seed}"
-        recorded = harness.run(
-            [
-                *(*harness.RELIVE, "record", "-q", "--seed", str(seed)),
-                *("-o", str(recording), "--", str(binary), "25"),
-            ],
-            cwd=tmp_path,
-        )
+        record = [*harness.RELIVE, "record", "-q", "--seed", str(seed), "-o", str(recording)]
+        recorded = harness.run([*record, "--", str(binary), "25"], cwd=tmp_path)
         with Recording(recording) as opened:
             assert opened.meta["chaos"] == seed
         if recorded.status == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -124,3 +125,33 @@ def test_as_nobody(
         recorded, harness.replay(recording, prefix=AS_NOBODY, relive=relive_command, env=env)
     )
     harness.same(recorded, harness.replay(recording))
+
+
+#: Spins (debug registers), signals at any instruction, races.
+ASYNCHRONOUS = (
+    "bench/programs/handover.c",
+    "tests/asynchronous/programs/three_instructions.c",
+    "tests/asynchronous/programs/lock_free.c",
+)
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("source", ASYNCHRONOUS)
+def test_asynchronous_events(
+    source: str, as_nobody: tuple[tuple[str, ...], dict[str, str]], open_directory: Path
+) -> None:
+    path = Path(__file__).parents[2] / source
+    binary = open_directory / path.stem
+    subprocess.run(["gcc", "-O1", "-pthread", "-o", binary, path], check=True, timeout=60)
+    os.chown(open_directory, NOBODY, NOBODY)
+    relive_command, env = as_nobody
+    recording = open_directory / "recording"
+    record = [*AS_NOBODY, *relive_command, "record", "-q", "-c", "1", "--verify-memory=events"]
+    recorded = harness.run(
+        [*record, "-o", recording, "--", binary, "20"], cwd=open_directory, env=env
+    )
+    assert recorded.status == 0, recorded.stderr.decode()
+    replayed = harness.run(
+        [*AS_NOBODY, *relive_command, "replay", "-a", recording], cwd=open_directory, env=env
+    )
+    assert (replayed.status, replayed.stdout) == (0, recorded.stdout), replayed.stderr.decode()
