@@ -31,7 +31,7 @@ from relive.trace.reader import Recording
 SOURCES = common.ROOT / "tests" / "asynchronous" / "programs"
 #: How often each is told to be interrupted in a recording.
 LANDINGS = 300
-#: Recordings are made until so many stops were seen (for a whole of more than 10 000), or for so long.
+#: Recordings are made until so many stops were seen (in all more than 10 000), or for so long.
 STOPS = 300
 SECONDS = 15
 

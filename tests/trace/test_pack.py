@@ -13,6 +13,7 @@ import pytest
 import xxhash
 
 from relive.errors import RecordingError
+from relive.trace import index
 from relive.trace.pack import _header, archive, pack, unpack
 from relive.trace.reader import Recording
 from relive.trace.store import FileStore
@@ -63,6 +64,17 @@ def test_pack_notices_damage(full: Path) -> None:
         archive(full, full.parent / "a.tar")
     assert not (full.parent / "a.tar").exists()
     assert not list(full.parent.glob("*tmp*"))
+
+
+def test_archive_keeps_the_index(full: Path, tmp_path: Path) -> None:
+    positions = {1: index.Position(0x1000, 7)}
+    with Recording(full) as recording:
+        assert index.write(recording, positions)
+    archive(full, tmp_path / "a.tar")
+    unpack(tmp_path / "a.tar", tmp_path / "new")
+    with Recording(tmp_path / "new") as recording:
+        assert index.read(recording) == positions
+    assert tree(tmp_path / "new") == tree(full)
 
 
 def test_archive_round_trip(full: Path, tmp_path: Path) -> None:
@@ -179,6 +191,8 @@ def test_members_by_hand_are_accepted(tmp_path: Path) -> None:
         GOOD + member(f"./files/{HASH}", DATA) + END,
         GOOD + member("files/", b"") + END,
         GOOD + member("index", b"x") + END,
+        GOOD + member("index", b"") + member("index", b"") + END,
+        GOOD + FILE + member("index", b"") + END,
         GOOD + member(f"files/{HASH}", DATA, o345=b"files") + END,  # prefix
         GOOD + member(f"files/{HASH}", b"", o156=b"1", o157=b"/etc/passwd") + END,  # hard link
         GOOD + member(f"files/{HASH}", b"", o156=b"2", o157=b"/etc/passwd") + END,  # symlink

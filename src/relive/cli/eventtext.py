@@ -141,14 +141,26 @@ def as_extra(event: Event) -> str:
     return f"... {event.kind.name.lower()} {body}"
 
 
+#: items of a landmark's sample that are no memory (docs/format.md)
+SAMPLED = (
+    "digest of the extended state",
+    "processor time in ns",
+    "digests of small mappings",
+    "extended state",
+)
+CPU_TIME = 1
+
+
 def landmark(event: Event) -> str:
-    items = [item for item in event.out_items or () if item.address > 3]
+    items = [item for item in event.out_items or () if item.address >= len(SAMPLED)]
     words = sum([len(item.data) for item in items]) // 8
+    cpu = [item.data for item in event.out_items or () if item.address == CPU_TIME]
     ip = event.regs[16] if event.regs else 0
     if event.flags & kinds.LANDMARK_AT_ENTRY:
         return f"... landmark at {ip:#x}, just before the call"
     why = f"for {signal_name(event.nr)}" if event.nr else "at the end of a time slice"
-    return f"... landmark at {ip:#x} {why}, {words} words of memory"
+    ms = f", {int.from_bytes(cpu[0], 'little') / 1e6:.1f} ms of processor time" if cpu else ""
+    return f"... landmark at {ip:#x} {why}, {words} words of memory in {len(items)} blocks{ms}"
 
 
 DESCRIBE: dict[Kind, Callable[[Event], str]] = {
@@ -213,7 +225,10 @@ def sections(event: Event) -> str:
         lines.append(f"in {item.arg} {item.what.name.lower()} {item.length} bytes{digest}")
         lines += hexdump(item.data)
     for written in event.out_items or ():
-        lines.append(f"out {written.address:#x} {len(written.data)} bytes")
+        what = f"out {written.address:#x}"
+        if event.kind is Kind.LANDMARK and written.address < len(SAMPLED):
+            what = SAMPLED[written.address]
+        lines.append(f"{what} {len(written.data)} bytes")
         lines += hexdump(written.data)
     return "".join(f"{'':>24}{line}\n" for line in lines)
 

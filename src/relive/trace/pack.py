@@ -2,7 +2,8 @@
 
 An archive is a plain POSIX.1-1988 tar (ustar; sizes from 8 GiB on in the base-256 form that
 GNU tar and libarchive read as well) of regular files only: `version` or `incomplete`, `events`,
-`files/<hash>`... in this order, owner 0, time 0: the same recording gives the same bytes.
+`index` if there is one, `files/<hash>`... in this order, owner 0, time 0: the same recording gives
+the same bytes.
 `tar xf` unpacks it too.  The header's 512 bytes:
 
     0 name[100]  100 mode[8]  108 uid[8]  116 gid[8]  124 size[12]  136 mtime[12]
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from relive.errors import RecordingError
-from relive.trace import store
+from relive.trace import index, store
 from relive.trace.reader import Recording
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def archive(
         members: list[tuple[str, int]] = []
         try:
             marker = "version" if recording.complete else "incomplete"
-            for name in (marker, "events"):
+            # (an index that is of no use stays behind)
+            parts = (marker, "events", *([index.NAME] if index.read(recording) else []))
+            for name in parts:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 members.append((name, os.open(name, flags, dir_fd=directory)))
             total = sum(os.fstat(fd).st_size for _, fd in members)
@@ -223,8 +226,9 @@ def unpack(
                 _unpack_into(source, total, temporary, limit, progress)
             except _Refused as e:
                 raise RecordingError(f"{file} is not an archive of a recording: {e}") from None
-            with Recording(temporary):
-                pass  # of a format this version knows
+            with Recording(temporary) as unpacked:  # of a format this version knows
+                if os.path.lexists(temporary / index.NAME) and not index.read(unpacked):
+                    raise RecordingError(f"{file} has an index that is not of its log")
             temporary.rename(target)  # fails if something other than an empty directory is there
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -252,7 +256,10 @@ def _unpack_into(
             expected = _MARKERS if not seen else ("events",)
             if name not in expected:
                 raise _Refused(f"it has {name} where {' or '.join(expected)} is due")
-        elif not name.startswith("files/") or name <= last:
+        elif name == index.NAME:
+            if len(seen) > 2:
+                raise _Refused(f"it has {name} after {last}")
+        elif not name.startswith("files/") or (last.startswith("files/") and name <= last):
             raise _Refused(f"it has {name} after {last}")
         left -= size
         if left < 0:
@@ -277,7 +284,7 @@ def _unpack_into(
 def _parse_header(head: bytes) -> tuple[str, int]:
     """Name and size; refuses whatever `_header` would not have written, byte for byte."""
     name = head[:100].rstrip(b"\0").decode("ascii", "replace")
-    plain = name in (*_MARKERS, "events")
+    plain = name in (*_MARKERS, "events", index.NAME)
     if not plain and not (name.startswith("files/") and store.is_hash(name[6:])):
         raise _Refused(f"it has a file {name[:100]!r}")
     field = head[124:136]
