@@ -160,14 +160,15 @@ def _straight(mark: Landmark, searching: Searching, number: int) -> Found | None
     name, other = _count(mark, searching, number)
     if other is not None:
         raise mark.overshot(other, name, 0)
-    mark.before += number - 1
+    mark.before = number - 1
     if mark.judge(_core.getregs(mark.task.tid), number) is Verdict.ARRIVED:
         return mark.found(name, 1)._replace(counted=True)
     return None
 
 
 def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int | None]:
-    """Brings the task to a hit; who counted, and the wait status of another stop."""
+    """Brings the task to the hit of that number of the interval; who counted, and the wait status
+    of another stop."""
     for name, way in _COUNTS[searching.evaluator]:
         if searching.evaluator == "auto" and number <= _NEAR:
             break
@@ -177,7 +178,7 @@ def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int 
             mark.session.statistics.passed_over(name, str(e))
     armed = Supervisor(mark)
     try:
-        other = armed.count_to(number)
+        other = armed.count_to(number - mark.before)
         if other is not None:
             mark.before += armed.hits()
         return armed.name, other
@@ -194,9 +195,6 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
         site = sites.make(mark.address, GENERAL, [], probed=False)
     else:
         site.switch(sites.target, on=True)
-    if site.guard is not None:
-        sites.remove(mark.address)
-        raise CannotSearch("code that the program may write")
     armed = InProcess(mark, sites, site)
     try:
         return armed.count_to(number)
@@ -207,7 +205,7 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
 def _count_kernel(mark: Landmark, searching: Searching, number: int) -> int | None:
     from relive.replay.search.counting import by_period
 
-    return by_period(mark, number)
+    return by_period(mark, number - mark.before)
 
 
 def _count_uprobe(mark: Landmark, searching: Searching, number: int) -> int | None:
@@ -215,7 +213,7 @@ def _count_uprobe(mark: Landmark, searching: Searching, number: int) -> int | No
 
     armed = Uprobe(mark, searching.uprobes)
     try:
-        return armed.count_to(number)
+        return armed.count_to(number - mark.before)
     finally:
         armed.disarm()
 

@@ -42,6 +42,8 @@ class InProcess:
         self._registers: list[int] = []  # at it
         self._tests: set[tuple[int, int]] = set()
         self._alive = True
+        self._start = 0  # of the counter
+        self._until = 0  # the hit counted to, 0 when searching
         self._prepare(site)
 
     def _prepare(self, site: Site) -> None:
@@ -58,8 +60,9 @@ class InProcess:
         if self._tests:
             self._tests.clear()
         site.body.clear_tests(self._target)
-        site.body.set_front(self._target, counting=False)
-        site.body.set_values(self._target, mark.regs, [*words.items()], 0)
+        self._start = mark.before - self._until if self._until else 0
+        site.body.set_front(self._target, counting=bool(self._until))
+        site.body.set_values(self._target, mark.regs, [*words.items()], self._start)
         if site.guard is not None:
             site.guard.set(self._target, on=True)
 
@@ -96,20 +99,24 @@ class InProcess:
                 return status
 
     def _written(self, site: Site) -> int | None:
-        """The program is about to write to the guarded pages: the patch goes, until the address is
+        """The program is about to write to the guarded pages: the jump goes, until the address is
         executed the next time.  The wait status of another stop that comes before that."""
         mark, serial = self._mark, self._mark.task.serial
-        mark.before += site.body.hits(self._target)
-        order, telling, probed = site.body.order, site.telling, site.probed
-        self._remove(site)
+        assert site.guard is not None
+        mark.before += self.hits()
+        self._site = None
+        site.switch(self._target, on=False)
+        site.guard.set(self._target, on=False)
         mark.core.hw_break(serial, mark.address)
         end, status, _ = mark.core.search(serial, b"", False, 1)
         self._alive = os.WIFSTOPPED(status)
         if self._alive:
             mark.core.hw_break(serial, 0)
         if end != LIMIT:
+            if self._alive:
+                self._sites.drop(mark.address)
             return status
-        self._site = self._sites.make(mark.address, order, telling, probed=probed)
+        self._site = self._sites.again(mark.address)
         self._prepare(self._site)
         return None
 
@@ -132,7 +139,9 @@ class InProcess:
         return self.next()
 
     def hits(self) -> int:
-        return self._site.body.hits(self._target) if self._site is not None else 0
+        if self._site is None:
+            return 0
+        return self._site.body.hits(self._target) - self._start & (1 << 64) - 1
 
     def registers(self) -> Sequence[int]:
         return self.site.body.view(self._offset, self._registers, self._target)
@@ -188,17 +197,16 @@ class InProcess:
             self._remove(site)
 
     def count_to(self, number: int) -> int | None:
-        """Brings the task to the hit of that number, from 1, of those that it sees from now on,
-        nothing of it executed: None, or the wait status of another stop.  For a site without a
-        guard."""
-        site, mark = self.site, self._mark
-        site.body.set_front(self._target, counting=True)
-        site.body.set_values(self._target, mark.regs, (), -number)
+        """Brings the task to the hit of that number of the interval, nothing of it executed: None,
+        or the wait status of another stop.  Raises as `next`."""
+        mark = self._mark
+        self._until = number
+        self._prepare(self.site)
         trap = self._advance()
         if not isinstance(trap, Trap):
-            mark.before += site.body.hits(self._target) + number & (1 << 64) - 1
+            mark.before += self.hits()
             return trap
-        assert trap.offset == site.body.counted, "a front that counts has one trap"
+        assert trap.offset == self.site.body.counted, "a front that counts has one trap"
         self._offset = trap.offset
         self._registers = list(_core.getregs(mark.task.tid))
         self.arrive()

@@ -134,6 +134,23 @@ class Sites:
             site.switch(self.target, on=False)
         return site
 
+    def again(self, address: int) -> Site:
+        """The site after the program wrote near it: made anew if it wrote there.  The jump is in
+        place.  Raises CannotSearch, OSError."""
+        site = self._sites[address]
+        if not site.stale(self.target):
+            site.switch(self.target, on=True)
+            return site
+        self._forget(address)
+        return self.make(address, site.body.order, site.telling, probed=site.probed)
+
+    def drop(self, address: int) -> None:
+        """The site goes; what the program wrote there stays."""
+        if self._sites[address].stale(self.target):
+            self._forget(address)
+        else:
+            self.remove(address)
+
     def _forget(self, address: int) -> None:
         """The code of the site is not what it was: nothing is put back."""
         site = self._sites.pop(address)
