@@ -186,14 +186,15 @@ def test_the_index_belongs_to_one_log(recordings: Compiled) -> None:
 
 
 def test_candidates_passed_over(recordings: Compiled) -> None:
-    """No other place fits: what comes next is told, and how far it was."""
-    recording = recordings("handlers")
+    """No other place fits: the task is lost in its loop, and that is told."""
+    recording = recordings("registers")
     right = positions(replayed(recording, "auto"))
     first = min(right)
     seen: list[search.Overshot] = []
 
     class Passing(Plan):
         def find(self, session: Session, number: int, task: Task) -> None:
+            session.core.patience(1, 500)
             try:
                 search.find(session, task, 1 if number == first else 0)
             except search.Overshot as e:
@@ -211,7 +212,7 @@ def test_candidates_passed_over(recordings: Compiled) -> None:
 def test_the_closest_candidate_is_told(
     evaluator: str, recordings: Compiled, compiled: Compiled
 ) -> None:
-    recording = recordings("handlers")
+    recording = recordings("registers")
     symbols = subprocess.run(
         ["nm", compiled("short_intervals")], capture_output=True, check=True, text=True
     )
@@ -223,16 +224,16 @@ def test_the_closest_candidate_is_told(
     address = 0
 
     class Spoiling(Plan):
-        """Changes a word of memory that is sampled, and that nobody looks at."""
+        """Changes a word of memory that is sampled, and that nobody looks at before the landing."""
 
         def find(self, session: Session, number: int, task: Task) -> None:
             nonlocal address
             maps = Path(f"/proc/{task.tid}/maps").read_text().splitlines()
-            base = next(
-                int(line.split("-")[0], 16) for line in maps if line.split()[2] == "00000000"
-            )
+            base = next(int(row.split("-")[0], 16) for row in maps if row.split()[2] == "00000000")
             address = base + offset
-            session.write(task, address, bytes(8))
+            if session.core.sample_word(address) is not None:
+                session.write(task, address, bytes(8))
+                session.core.patience(1, 500)
             search.find(session, task)
 
     with pytest.raises(DivergenceError) as error:
