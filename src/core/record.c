@@ -460,23 +460,11 @@ static bool caused_by_instruction(const siginfo_t *info)
     }
 }
 
-static uint64_t read_tsc(struct recorder *r)
-{
-    unsigned lo, hi;
-
-    if (r->tsc_off)
-        own_tsc(1);
-    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-    if (r->tsc_off)
-        own_tsc(0);
-    return (uint64_t)hi << 32 | lo;
-}
-
 /* rdtsc and rdtscp fault (PR_SET_TSC); their result is an event. */
 static int emulate_trap(struct recorder *r, struct task *t, struct regs *regs, int kind, unsigned len)
 {
     struct regs before = *regs;
-    uint64_t tsc = read_tsc(r);
+    uint64_t tsc = recorder_tsc(r);
     struct event_out e = {.kind = EV_TRAP, .nr = (uint16_t)kind, .task = t->serial,
                           .regs = before.r, .base = &t->base,
                           .has_result = true, .result = (int64_t)tsc};
@@ -634,13 +622,12 @@ static int switch_to(struct recorder *r, struct task *t)
     return rc;
 }
 
-/* A task that is killed leaves its stop for that of its exit, which must not be resumed unseen. */
+/* A task that is killed (by another thread's exit, too) leaves its stop for that of its exit, which
+ * must not be resumed unseen: what it stopped for before, dealt with or not, is void. */
 static int look_whether_killed(struct recorder *r, struct task *t)
 {
     int status, rc;
 
-    if (t->has_status || t->state != RUN_STOPPED)
-        return 0;
     rc = wait_for(t->tid, WNOHANG, &status);
     if (rc > 0)
         note_status(r, rc, status);

@@ -133,6 +133,13 @@ enum verify {
     VERIFY_ALL,       /* and calls */
 };
 
+/* Readings of the time-stamp counter, each with the time it was made. */
+struct tsc_clock {
+    uint64_t first, first_ns, last, last_ns;
+    uint64_t told; /* to a program, last */
+    double rate;   /* ticks in a nanosecond; 0: not known yet */
+};
+
 struct recorder {
     struct task **tasks; /* in the order of their serials */
     unsigned n_tasks, cap_tasks;
@@ -164,6 +171,7 @@ struct recorder {
     uint64_t tick_ns; /* period of the timer, 0 when it is off */
     uint64_t n_stops, n_switches;
     bool tsc_off;
+    struct tsc_clock tsc;
     enum verify verify;
     bool no_debug_registers;
     uint64_t spin_generation, n_spins_found;
@@ -247,6 +255,9 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
 /* Logs where the task is, moved on first to where it can be found again. At a signal-delivery-stop
  * of `signo` it is at one again afterwards. */
 int log_landmark(struct recorder *r, struct task *t, int signo);
+
+/* record_tsc.c: the time-stamp counter as a program is told it. */
+uint64_t recorder_tsc(struct recorder *r);
 
 /* record_calls.c */
 int call_entered(struct recorder *r, struct task *t, struct reason_info *ret);

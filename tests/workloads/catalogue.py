@@ -59,7 +59,7 @@ def lay_out(workload: Workload, directory: Path) -> list[str]:
         if (FILES / name).is_dir():
             shutil.copytree(FILES / name, directory / name)
         else:
-            shutil.copy(FILES / name, directory / name)
+            shutil.copy(FILES / name, directory / Path(name).name)
     for name in workload.programs:
         try:
             shutil.copy(compiled(name), directory / name)

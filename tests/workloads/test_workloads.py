@@ -8,11 +8,12 @@ import pytest
 
 from tests.workloads import harness
 from tests.workloads.catalogue import WORKLOADS, Missing, Workload, lay_out
+from tests.workloads.more import MORE
 
 
 @pytest.mark.slow
 @pytest.mark.limit(150 + 60 * harness.REPLAYS)
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+@pytest.mark.parametrize("workload", (*WORKLOADS, *MORE), ids=lambda workload: workload.name)
 def test_recorded_and_replayed(workload: Workload, tmp_path: Path) -> None:
     try:
         command = lay_out(workload, tmp_path / "work")

@@ -1,0 +1,2 @@
+# needs:
+bash --norc -c 'set -m; sleep 5 & jobs; kill -STOP %1; sleep 0.1; jobs; bg %1; kill %1; wait; echo done' 2>&1; bash --norc -c 'set -m; (sleep 0.2; exit 3) & fg; echo $?'; coproc cat; echo hi >&${COPROC[1]}; read -u ${COPROC[0]} x; echo $x; diff <(seq 3) <(seq 4); trap 'echo int' INT; kill -INT $$; trap 'echo exit' EXIT; read -t 0.1 y < <(sleep 0.3; echo late); echo $?; ulimit -n; exec 7<>/dev/tcp/127.0.0.1/1 || true; mapfile -t a < /etc/passwd; echo ${#a[@]}; printf '%(%s)T\n' -1; echo $RANDOM $SRANDOM $EPOCHREALTIME

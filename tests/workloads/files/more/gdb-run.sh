@@ -1,0 +1,2 @@
+# needs: gdb
+gdb -batch -ex run /bin/true 2>&1 | tail -3

@@ -1,0 +1,2 @@
+# needs: gh
+gh --version; gh help | head -5

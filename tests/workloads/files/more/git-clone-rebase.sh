@@ -1,0 +1,2 @@
+# needs: git
+export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b; git init -q r; cd r; for i in $(seq 40); do seq $i 200 > f$i; done; git add .; git commit -qm one; git checkout -q -b x; echo z>f1; git commit -qam two; git log --oneline | cat; git diff master x --stat 2>&1| cat; git merge -q x; git gc -q; git fsck; cd ..; git clone -q r r2; cd r2; git log -1 --format=%H; git grep -c 77 | wc -l; git stash list; git rebase -q HEAD~0

@@ -1,0 +1,2 @@
+# needs: npm
+npm --version 2>&1 | wc -l

@@ -1,0 +1,2 @@
+# needs: redis-server redis-cli redis-benchmark
+redis-server --port 0 --unixsocket $PWD/s --save '' --daemonize yes --pidfile $PWD/p --logfile $PWD/l; for i in 1 2 3 4 5 6 7 8 9; do redis-cli -s s ping && break; sleep 0.1; done; redis-cli -s s set a b; redis-cli -s s eval 'return redis.call("get","a")' 0; redis-cli -s s bgsave; redis-cli -s s info server | wc -l; redis-benchmark -s s -q -n 500 -c 5 -t set,get | tr '\r' '\n' | tail -2; redis-cli -s s shutdown; ls

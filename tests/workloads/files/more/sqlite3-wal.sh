@@ -1,0 +1,2 @@
+# needs: sqlite3
+sqlite3 d.db 'pragma journal_mode=wal; create table t(a,b); with recursive c(x) as (select 1 union all select x+1 from c where x<3000) insert into t select x, random() from c; create index i on t(b); select count(*) from t where b>0; vacuum; select sqlite_version(), hex(randomblob(4));'; for i in 1 2 3; do sqlite3 d.db "pragma busy_timeout=2000; insert into t values($i,$i)" & done; wait; sqlite3 d.db 'select count(*) from t'
