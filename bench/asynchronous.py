@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import common
-from bench.pathological import record, replay
+from bench.replay20_async import record, replay
 
 
 def main() -> None:
@@ -43,13 +43,13 @@ def main() -> None:
             iterations = round(args.seconds * 500_000_000)
             with tempfile.TemporaryDirectory(prefix="relive-asynchronous-") as text:
                 for period in (10_000, 1000):
-                    command = [program, str(iterations), str(period)]
+                    command = [str(program), str(iterations), str(period)]
                     pairs = []
                     for n in range(args.rounds):
                         recording = Path(text) / f"{period}-{n}"
                         native = common.run(command, cwd=Path(text), pin=True).seconds
-                        pairs.append((record(program, recording, iterations, period), native))
-                    run = replay(recording, "auto")
+                        pairs.append((record(command, (), recording).seconds, native))
+                    run = replay(recording)
                     took, native = sorted(pairs)[len(pairs) // 2]
                     yield [
                         f"{period} us",
