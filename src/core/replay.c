@@ -135,6 +135,11 @@ static bool is_fault(int sig)
 /* The interrupted call is made again: what the kernel does on the way back to
  * user code when no handler runs (arch/x86/kernel/signal.c,
  * arch_do_signal_or_restart). */
+static uint64_t restarted_call(const struct rtask *t, const struct regs *regs)
+{
+    return t->restart == -K_ERESTART_RESTARTBLOCK ? SYS_restart_syscall : regs->r[R_ORIG_RAX];
+}
+
 static int apply_restart(struct rtask *t)
 {
     struct regs regs;
@@ -142,7 +147,7 @@ static int apply_restart(struct rtask *t)
 
     if (rc)
         return rc;
-    regs.r[R_RAX] = t->restart == -K_ERESTART_RESTARTBLOCK ? SYS_restart_syscall : regs.r[R_ORIG_RAX];
+    regs.r[R_RAX] = restarted_call(t, &regs);
     regs.r[R_RIP] -= 2;
     regs.r[R_ORIG_RAX] = ~0ull;
     t->restart = 0;
@@ -326,6 +331,16 @@ static enum rp_reason do_signal(struct replayer *p, struct rtask *t, int *ret_er
         return RP_NEED_CHUNK;
     if ((rc = regs_get(t->tid, &regs)))
         return failed(rc, ret_errno);
+    /* Woken for a signal that another thread took, the task had gone back to its call before this
+     * one came: the kernel looks for signals again on its way to user code. The call's number stays
+     * in orig_rax until it is there. */
+    if (t->restart && t->base.regs[R_RIP] + 2 == regs.r[R_RIP]) {
+        regs.r[R_RAX] = restarted_call(t, &regs);
+        regs.r[R_RIP] -= 2;
+        t->restart = 0;
+        if ((rc = regs_set(t->tid, &regs)))
+            return failed(rc, ret_errno);
+    }
     return compare_regs(p, t, &regs);
 }
 
