@@ -13,7 +13,11 @@ ALL = {
     "conditions": ["--quick"],
     "system_calls": ["--rounds", "1", "--calls", "50000"],
     "recorder_memory": ["--events", "100000"],
+    "pathological": ["--rounds", "1", "--hits", "20000", "--iterations", "300000000"],
+    "asynchronous": ["--rounds", "1", "--seconds", "1"],
     "workloads": ["--rounds", "1", "--replays", "1"],
+    "replay20_async": ["--replays", "2", "--handovers", "5000"],
+    "accuracy": ["--only", "loops"],
 }
 
 
