@@ -34,6 +34,9 @@ def test_the_right_place_is_found(compiled: Compiled, tmp_path: Path) -> None:
     # without going back, the first place is taken, and what the handler prints tells
     with pytest.raises(DivergenceError):
         replay_through(recording, echo=False, retries=0)
+    at_once = replay(recording, "--retries", "0")
+    assert at_once.returncode == harness.DIVERGED
+    assert b"relive: note" not in at_once.stderr
     (recording / "index").unlink(missing_ok=True)
     first = replay(recording)
     assert (first.returncode, first.stdout) == (0, recorded.stdout), first.stderr

@@ -42,6 +42,12 @@ With -a the exit status (or killing signal) is the program's."""
             help="who decides the hits of an asynchronous event's place: auto, inprocess, kernel,"
             " uprobe or supervisor",
         ),
+        Option(
+            "--retries",
+            value="N",
+            help="how often to go back to another place that fits an asynchronous event when the"
+            " replay differs later (1000; 0: never)",
+        ),
         Option("-g", "--goto", value="EVENT", help="start debugging there", refused=LATER),
         Option("-p", "--onprocess", value="PID", help="debug that process", refused=LATER),
         Option("-f", "--onfork", value="PID", help="debug from its fork on", refused=LATER),
@@ -78,6 +84,7 @@ With -a the exit status (or killing signal) is the program's."""
                 stats=stats(args),
                 stats_json=Path(file) if (file := args.get("stats-json")) else None,
                 evaluator=args.get("evaluator") or "auto",
+                retries=retries(args),
                 # what the program prints may go to the same terminal
                 reached=showing(progress, directory) if quiet else None,
             )
@@ -95,6 +102,14 @@ def showing(progress: Progress, directory: Path) -> Callable[[int], None] | None
     with Recording(directory) as recording:
         progress.total = recording.n_events
     return progress.set
+
+
+def retries(args: Arguments) -> int:
+    """How often a replay that differs is made again."""
+    text = args.get("retries") or "1000"
+    if not text.isdecimal():
+        raise UsageError(f"--retries takes a whole number, not '{text}'")
+    return int(text)
 
 
 def stats(args: Arguments) -> Literal["", "short", "all"]:
