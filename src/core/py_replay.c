@@ -301,12 +301,14 @@ static PyObject *rp_echoed(PyObject *self, PyObject *ignored)
 static PyObject *rp_patience(PyObject *self, PyObject *args)
 {
     struct watch *w = &rp_of(self)->watch;
-    unsigned long long ms = WATCH_PATIENCE_NS / 1000000;
+    unsigned long long ms = WATCH_PATIENCE_NS / 1000000, was_ms = w->patience / 1000000;
+    unsigned factor, was = w->factor;
 
-    if (!PyArg_ParseTuple(args, "I|K", &w->factor, &ms))
+    if (!PyArg_ParseTuple(args, "I|K", &factor, &ms))
         return NULL;
+    w->factor = factor;
     w->patience = 1000000 * (uint64_t)ms;
-    Py_RETURN_NONE;
+    return Py_BuildValue("IK", was, was_ms);
 }
 
 static PyObject *rp_lost(PyObject *self, PyObject *ignored)
@@ -580,7 +582,7 @@ static PyMethodDef rp_methods[] = {
     {"set_output", rp_set_output, METH_VARARGS,
      "set_output(stdout fd, stderr fd, bytes of each to leave out); -1: silent"},
     {"echoed", rp_echoed, METH_NOARGS, "echoed() -> bytes of stdout, of stderr, left out ones included"},
-    {"patience", rp_patience, METH_VARARGS, "patience(factor, ms): see struct watch"},
+    {"patience", rp_patience, METH_VARARGS, "patience(factor, ms) -> what it was: see struct watch"},
     {"lost", rp_lost, METH_NOARGS, "lost() -> ns of processor time after which the task was stopped, or 0"},
     {"settle", rp_settle, METH_VARARGS, "settle(serial): rewinds to a call that is made again"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},

@@ -212,9 +212,9 @@ class Replayer:
     def echoed(self) -> tuple[int, int]:
         """Bytes written to stdout and stderr so far, those left out included."""
 
-    def patience(self, factor: int, ms: int = 20000, /) -> None:
+    def patience(self, factor: int, ms: int = 20000, /) -> tuple[int, int]:
         """Processor time that an interval may take before its task counts as lost: `factor` times
-        its recorded time, and so many milliseconds besides."""
+        its recorded time, and so many milliseconds besides.  What they were until now."""
 
     def lost(self) -> int:
         """The processor time (ns) after which the last stop was made, because the task came to

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from relive import _core
@@ -26,6 +27,11 @@ _PROBES: Final = 4
 apart; many a landmark is among them."""
 _NEAR: Final = 8
 """Hits that are counted from outside rather than by arming anything."""
+_PATIENCE_MS: Final = 3000
+_A_HIT_US: Final = 50
+_FACTOR: Final = 20
+"""How long counting may take: factor times the recorded time, and so much besides.  A hit that the
+kernel or the supervisor counts takes 10 to 25 µs of the task's time."""
 _PERIOD: Final = 150
 """Hits that are counted by the kernel rather than by a new site: patching one costs as much."""
 
@@ -65,7 +71,25 @@ def _find(mark: Landmark, searching: Searching) -> Found:
         if found is not None:
             return found
         mark.session.statistics.passed_over("position", "the recording's index is wrong")
+        with _impatient(mark):
+            return _search(mark, searching)
     return _search(mark, searching)
+
+
+@contextmanager
+def _impatient(mark: Landmark, slow_hits: int = 0) -> Iterator[None]:
+    """While a position is believed, a task counts as lost sooner: a count that is too high would
+    else keep an endless loop running.  The replay that follows a divergence doesn't believe it.
+
+    slow_hits: that will be told from outside the process.
+    """
+    core = mark.core
+    factor, ms = core.patience(_FACTOR)
+    core.patience(min(factor, _FACTOR), min(ms, _PATIENCE_MS + slow_hits * _A_HIT_US // 1000))
+    try:
+        yield
+    finally:
+        core.patience(factor, ms)
 
 
 # -- searching
@@ -173,12 +197,14 @@ def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int 
         if searching.evaluator == "auto" and number <= _NEAR:
             break
         try:
-            return name, way(mark, searching, number)
+            with _impatient(mark, 0 if name == InProcess.name else number):
+                return name, way(mark, searching, number)
         except CannotSearch as e:
             mark.session.statistics.passed_over(name, str(e))
     armed = Supervisor(mark)
     try:
-        other = armed.count_to(number - mark.before)
+        with _impatient(mark, number):
+            other = armed.count_to(number - mark.before)
         if other is not None:
             mark.before += armed.hits()
         return armed.name, other

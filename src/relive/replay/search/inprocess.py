@@ -77,8 +77,8 @@ class InProcess:
             status = self._mark.core.advance(self._mark.task.serial)
             self._alive = os.WIFSTOPPED(status)
             signo = os.WSTOPSIG(status) if self._alive else 0
-            if signo not in _FAULTS:
-                return status
+            if signo not in _FAULTS or status >> 16:
+                return status  # status >> 16: taken for lost, wherever it is, in a stub as well
             site, tid = self.site, self._mark.task.tid
             if site.guard is not None and signo == signal.SIGSEGV and site.guard.holds(tid):
                 site.patcher.resolve(tid, signo)  # back to the original if it was displaced
