@@ -431,7 +431,7 @@ static PyObject *rp_search(PyObject *self, PyObject *args)
 static PyObject *rp_compare_sample(PyObject *self, PyObject *args)
 {
     struct replayer *p = rp_of(self);
-    struct sample_word words[32];
+    struct sample_word words[1024];
     struct difference d = {.words = words};
     struct rtask *t;
     PyObject *list;

@@ -223,11 +223,11 @@ class Body:
             + bytes(8),
         )
 
-    def set_words(self, target: Target, first: int, words: Sequence[tuple[int, int]]) -> None:
-        """The words from number `first` on."""
+    def set_words(self, target: Target, words: Sequence[tuple[int, int]]) -> None:
+        """The words that are compared; at least as many as there were."""
         data = b"".join(struct.pack("<QQ", *pair) for pair in words)
-        target.write(self.data + _WORDS + 16 * first, data)
-        if first == 0 and self.n_telling:  # the one that the front looks at
+        target.write(self.data + _WORDS, data)
+        if self.n_telling:  # the one that the front looks at
             target.write(self.data + _NEGATED, struct.pack("<Q", -words[0][1] & _WORD))
 
     def hits(self, target: Target) -> int:

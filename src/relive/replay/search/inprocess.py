@@ -157,7 +157,7 @@ class InProcess:
             site.switch(self._target, on=True)
 
     def refine(self, mark: Landmark, new: list[tuple[int, int]]) -> None:
-        self.site.body.set_words(self._target, len(mark.words) - len(new), new)
+        self.site.body.set_words(self._target, [*mark.words.items()])
         for address, _ in new:
             self.site.remember(address)
 

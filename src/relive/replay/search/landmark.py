@@ -26,6 +26,8 @@ GENERAL: Final = (
 MAX_WORDS: Final = 12
 """Words that refinement adds to a condition, at most."""
 _A_ROUND: Final = 6
+_SEEN: Final = 1024
+"""Differing words of a candidate that are looked at."""
 TRACING: Final = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
 """Flags that tracing itself changes."""
 _TOLD: Final = 4
@@ -71,6 +73,7 @@ class Landmark:
         self.closest: Closest | None = None
         self.counted = False
         self._differing: list[tuple[int, int]] = []
+        self._told: dict[int, int] = {}  # candidates that a word told apart, by address
         self._extended = False
 
     def found(self, evaluator: str, hits: int) -> Found:
@@ -95,7 +98,7 @@ class Landmark:
         now: its registers at the site.  hit: which one it is.  Raises OSError.
         """
         self.candidates += 1
-        same, total, same_extended, differing = self.core.compare_sample(self.task.serial, _A_ROUND)
+        same, total, same_extended, differing = self.core.compare_sample(self.task.serial, _SEEN)
         self._differing, self._extended = differing, not same_extended
         if same and self.same_registers(now):
             if not self.skip:
@@ -130,16 +133,45 @@ class Landmark:
 
     def refine(self) -> list[tuple[int, int]]:
         """The words to add to the condition after the candidate just judged; they are in `words`
-        already."""
-        room = MAX_WORDS - len(self.words)
+        already, at its end; another may have left it."""
         # blocks of a sample may overlap
         unknown = {a: v for a, v in self._differing if a not in self.words}
-        new = [*unknown.items()][:room]
+        for address in unknown:
+            self._told[address] = self._told.get(address, 0) + 1
+        room = MAX_WORDS - len(self.words)
+        new = _spread([*unknown.items()], min(room, _A_ROUND))
         self.words.update(new)
+        if unknown and not room:
+            new = self._replace(unknown)
         self.refinements += bool(new)
         return new
+
+    def _replace(self, unknown: dict[int, int]) -> list[tuple[int, int]]:
+        """All places are taken, and the candidate passed: the word that has told the fewest
+        candidates apart gives way to the one that would have told the most, if those are twice
+        as many: where more words tell than there are places, taking turns would gain nothing."""
+        told = self._told
+        # of equals the last: of memory that is being filled it differs for the longest time
+        best = max(reversed(unknown), key=lambda address: told[address])
+        least = min(self.words, key=lambda address: told.get(address, 0))
+        if told[best] < 2 * told.get(least, 0):
+            return []
+        del self.words[least]
+        self.words[best] = unknown[best]
+        return [(best, unknown[best])]
 
     @property
     def extended_differs(self) -> bool:
         """Whether the extended state of the candidate just judged differed."""
         return self._extended
+
+
+def _spread(words: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """So many of the words: the first half of them those that come first (registers' targets),
+    the others spread to the last: of memory that is being filled, the last differs longest."""
+    if len(words) <= count:
+        return words
+    first = (count + 1) // 2
+    rest = words[first:]
+    parts = count - first
+    return words[:first] + [rest[(k + 1) * len(rest) // parts - 1] for k in range(parts)]
