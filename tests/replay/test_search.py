@@ -44,7 +44,8 @@ def recordings(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> 
         nonlocal copies
         if name not in made:
             path = directory / name
-            command: list[Path | str] = [compiled("short_intervals"), name, str(LANDINGS)]
+            # some of the signals come at system calls, and are no landings
+            command: list[Path | str] = [compiled("short_intervals"), name, str(5 * LANDINGS)]
             recorded = record(command, path, options=["--verify-memory=events"])
             assert recorded.returncode == 0, recorded.stderr
             made[name] = path

@@ -145,7 +145,7 @@ static void handlers(void)
     signal(SIGUSR1, raised);
     while (!enough()) {
         raise(SIGUSR1);
-        for (int i = 0; i < 200; i++)
+        for (int i = 0; i < 4000; i++)
             __asm__ volatile(SLOW : : : CLOBBERED);
     }
     mix(counter);
@@ -153,7 +153,7 @@ static void handlers(void)
 
 /* Landings in a trampoline of the program's own, which takes its time to return from the handler. */
 void slow_restorer(void);
-__asm__(".globl slow_restorer\nslow_restorer:\n movl $1000, %ebx\n1:\n movl $99, %eax\n"
+__asm__(".globl slow_restorer\nslow_restorer:\n movl $10000, %ebx\n1:\n movl $99, %eax\n"
         " xorl %edx, %edx\n movl $7, %ecx\n divl %ecx\n decl %ebx\n jnz 1b\n movl $15, %eax\n"
         " syscall\n");
 
