@@ -98,6 +98,9 @@ int watch_wait(struct replayer *p, struct rtask *t, int *ret_status)
     for (;;) {
         int rc;
 
+        /* a task that stops all the time is hardly ever waited for when the timer goes off */
+        if (ticked && (rc = interrupted(p, t)))
+            return rc;
         if (waitpid(t->tid, ret_status, __WALL) >= 0)
             break;
         if (errno != EINTR)

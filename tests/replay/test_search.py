@@ -4,6 +4,7 @@ counting."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -135,6 +136,59 @@ def test_wrong_index(wrong: int, evaluator: str, recordings: Compiled) -> None:
     assert {one["event"]: one["hits"] for one in found} == {e: p.hit for e, p in right.items()}
     with Recording(recording) as opened:  # and it is put right
         assert index.read(opened) == right
+
+
+@pytest.mark.limit(100)
+@pytest.mark.parametrize("evaluator", ["auto", "kernel", "supervisor"])
+@pytest.mark.parametrize("loop", ["registers", "calls", "made"])
+def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings: Compiled) -> None:
+    """In a loop without an end the task is soon taken for lost, wherever it is then: in a stub,
+    for the most part."""
+    need(evaluator)
+    recording = recordings(loop)
+    right = positions(replayed(recording, "auto"))
+    with Recording(recording) as opened:
+        assert index.write(opened, {e: p._replace(hit=p.hit + 10**6) for e, p in right.items()})
+        doubted = Session(opened, echo=False, evaluator=evaluator)
+        assert doubted.core.patience(1, 300) == (20, 20000)  # less than counting's own
+        with pytest.raises(DivergenceError, match="no end of an interval after"):
+            doubted.run()
+        assert doubted.core.patience(20) == (1, 300)
+        assert doubted.searching.believed
+        # only the one gone to is forgotten
+        assert index.read(opened).keys() == right.keys() - {min(right)}
+
+
+@pytest.mark.parametrize("loop", ["registers", "calls"])
+def test_a_count_too_high_costs_seconds(loop: str, recordings: Compiled) -> None:
+    """Fewer than a task that is lost is given by itself."""
+    recording = recordings(loop)
+    right = positions(replayed(recording, "auto"))
+    with Recording(recording) as opened:
+        assert index.write(opened, {e: p._replace(hit=p.hit + 10**12) for e, p in right.items()})
+    start = os.times().children_user
+    command = [*harness.RELIVE, "replay", "-a", str(recording)]
+    again = subprocess.run(command, capture_output=True, timeout=50)
+    assert again.returncode == 0, again.stderr
+    assert b"replaying again without the positions" in again.stderr
+    assert os.times().children_user - start < 12  # processor time: the bound is one of it
+    with Recording(recording) as opened:
+        assert index.read(opened) == right
+
+
+@pytest.mark.limit(20)
+@pytest.mark.parametrize("loop", ["registers", "calls", "made"])
+def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
+    """The stop comes wherever the task is, mostly in a stub: it is no trap of the stub's."""
+    recording = recordings(loop)
+
+    class Passing(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            session.core.patience(0, 200)
+            search.find(session, task, 1)
+
+    with pytest.raises(DivergenceError, match="no end of an interval after"):
+        replayed(recording, "auto", Passing())
 
 
 @pytest.mark.parametrize("content", [b"", b"RLX1", b"nonsense" * 100])

@@ -27,7 +27,7 @@ _PROBES: Final = 4
 apart; many a landmark is among them."""
 _NEAR: Final = 8
 """Hits that are counted from outside rather than by arming anything."""
-_PATIENCE_MS: Final = 3000
+_PATIENCE_MS: Final = 2000
 _A_HIT_US: Final = 50
 _FACTOR: Final = 20
 """How long counting may take: factor times the recorded time, and so much besides.  A hit that the
