@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,20 @@ def test_code_made_at_run_time(tmp_path: Path, tool: str, script: str) -> None:
         ["sh", "-c", f"{one} & {one}; wait"], tmp_path, "-c", "0.5", "--verify-memory=events"
     )
     assert run.status == 0
+
+
+@pytest.mark.limit(100)
+def test_memory_that_is_filled(tmp_path: Path) -> None:
+    """LuaJIT's traces hold what they do in memory that they fill: few candidates tell that."""
+    if shutil.which("luajit") is None:
+        pytest.skip("luajit is missing")
+    one = f"luajit {PROGRAMS / 'interpreted.lua'} 2000"
+    _, recording = recorded(["sh", "-c", f"{one} & {one}; wait"], tmp_path, "-c", "0.3")
+    (recording / "index").unlink()
+    stats = tmp_path / "stats"
+    command = [*harness.RELIVE, "replay", "-a", "--stats-json", stats, recording]
+    again = harness.run(command, cwd=tmp_path, timeout=60)
+    assert again.status == 0, again.stderr.decode()
+    landings = json.loads(stats.read_text())["asynchronous"]["landings"]
+    assert len(landings) >= 5
+    assert max(one["candidates"] for one in landings) < 200
