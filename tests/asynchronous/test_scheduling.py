@@ -159,7 +159,7 @@ def test_memory_that_is_filled(tmp_path: Path) -> None:
     _, recording = recorded(["sh", "-c", f"{one} & {one}; wait"], tmp_path, "-c", "0.3")
     (recording / "index").unlink()
     stats = tmp_path / "stats"
-    command = [*harness.RELIVE, "replay", "-a", "--stats-json", stats, recording]
+    command: list[str | Path] = [*harness.RELIVE, "replay", "-a", "--stats-json", stats, recording]
     again = harness.run(command, cwd=tmp_path, timeout=60)
     assert again.status == 0, again.stderr.decode()
     landings = json.loads(stats.read_text())["asynchronous"]["landings"]
