@@ -613,6 +613,9 @@ static int switch_to(struct recorder *r, struct task *t)
         return 0;
     if (from && from->in_call && !from->entry_logged && !from->exit_pending)
         rc = survive_kill(from, call_log_entry(r, from));
+    /* what it ran before it was put back (for scratch memory) comes before what others will run */
+    if (from && from->rewound && !rc)
+        rc = survive_kill(from, place_rewound(r, from));
     r->current = t;
     t->spin_quiet = t->spun = false;
     r->slice_start = exact_ns();

@@ -165,3 +165,10 @@ def test_memory_that_is_filled(tmp_path: Path) -> None:
     landings = json.loads(stats.read_text())["asynchronous"]["landings"]
     assert len(landings) >= 5
     assert max(one["candidates"] for one in landings) < 200
+
+
+@pytest.mark.limit(100)
+def test_what_ran_before_a_call_that_is_put_back_comes_first(tmp_path: Path) -> None:
+    """A slice ends while a thread is given memory for its first call."""
+    run, _ = recorded([compiled(PROGRAMS / "first_calls.c", tmp_path), "25"], tmp_path, "-c", "0.1")
+    assert run.status == 0
