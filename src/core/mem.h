@@ -45,5 +45,7 @@ uint64_t digest64(const void *data, size_t len, uint64_t seed);
  * for nothing. scan: by PAGEMAP_SCAN where the kernel has it. 0 or -errno. */
 int digest_own_pages(int tid, const struct mem *m, uint64_t start, uint64_t end, bool scan,
                      uint64_t *ret);
+/* The same of all pages that can be read. start: a page's. */
+uint64_t digest_all_pages(const struct mem *m, uint64_t start, uint64_t end);
 
 #endif

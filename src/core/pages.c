@@ -29,8 +29,8 @@ struct scan_arg {
 #define SCAN_IS_SWAPPED (1u << 4)
 #define N_REGIONS 64u
 
-/* One stretch of pages that are the process's own: zero pages count for nothing, whether they
- * were touched or not. */
+/* One stretch of pages: zero pages count for nothing, whether they were touched or not, and neither
+ * do those that can't be read (beyond the end of a file). */
 static uint64_t digest_stretch(const struct mem *m, uint64_t start, uint64_t end, uint64_t d)
 {
     static const uint8_t zeros[4096];
@@ -40,9 +40,12 @@ static uint64_t digest_stretch(const struct mem *m, uint64_t start, uint64_t end
         size_t want = end - start < sizeof piece ? (size_t)(end - start) : sizeof piece;
         size_t got = mem_read_some(m, start, piece, want);
 
-        for (size_t at = 0; at < got; at += 4096) {
-            size_t n = got - at < 4096 ? got - at : 4096;
+        for (size_t at = 0; at < want; at += 4096) {
+            size_t n;
 
+            if (at >= got)
+                got = at + mem_read_some(m, start + at, piece + at, want - at);
+            n = got - at < 4096 ? got - at : 4096;
             if (memcmp(piece + at, zeros, n))
                 d = digest64(piece + at, n, d ^ (start + at));
         }
@@ -103,6 +106,11 @@ static int digest_read(int map, const struct mem *m, uint64_t start, uint64_t en
     }
     *ret = d;
     return 0;
+}
+
+uint64_t digest_all_pages(const struct mem *m, uint64_t start, uint64_t end)
+{
+    return digest_stretch(m, start, end, 0);
 }
 
 int digest_own_pages(int tid, const struct mem *m, uint64_t start, uint64_t end, bool scan,

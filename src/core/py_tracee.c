@@ -205,6 +205,18 @@ static PyObject *py_digest_memory(PyObject *self, PyObject *args)
     return PyLong_FromUnsignedLongLong(d);
 }
 
+/* digest_contents(fd, start, length): of all pages, whoever's they are. */
+static PyObject *py_digest_contents(PyObject *self, PyObject *args)
+{
+    unsigned long long start, length;
+    struct mem m;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iKK", &m.fd, &start, &length))
+        return NULL;
+    return PyLong_FromUnsignedLongLong(digest_all_pages(&m, start, start + length));
+}
+
 /* xsavec_layout(mask) -> (bytes of the compacted area, components supported): Intel
  * SDM vol. 1, 13.4.3 and CPUID leaf 0DH. */
 static PyObject *py_xsavec_layout(PyObject *self, PyObject *args)
@@ -243,6 +255,7 @@ PyMethodDef tracee_methods[] = {
     {"find_vsyscalls", py_find_vsyscalls, METH_O,
      "find_vsyscalls(code) -> offsets where the immediate operand is a vsyscall's address"},
     {"digest64", py_digest, METH_VARARGS, "digest64(bytes, seed=0)"},
+    {"digest_contents", py_digest_contents, METH_VARARGS, "digest_contents(fd, start, length)"},
     {"digest_memory", py_digest_memory, METH_VARARGS, "digest_memory(tid, fd, start, length, scan=True)"},
     {NULL, NULL, 0, NULL},
 };

@@ -103,6 +103,11 @@ def digest_memory(tid: int, fd: int, start: int, length: int, scan: bool = True,
     fd: its /proc/PID/mem; scan: by PAGEMAP_SCAN where the kernel has it (ioctl(2), PAGEMAP_SCAN).
     Pages of zeros count for nothing. Raises OSError."""
 
+def digest_contents(fd: int, start: int, length: int, /) -> int:
+    """A digest of all pages of a mapping, whether they are a file's or the process's own.
+
+    fd: /proc/PID/mem; start: a page's. Pages of zeros, or that can't be read, count for nothing."""
+
 def rewind_memory(tid: int, fd: int, copy_fd: int, start: int, length: int, /) -> int:
     """Makes the pages of a private mapping that are the process's own equal to a copy's; how many
     differed. fd, copy_fd: /proc/PID/mem of both. Pages that the copy lacks become zeros.

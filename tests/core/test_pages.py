@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -74,5 +75,42 @@ def test_terabytes_take_no_time() -> None:
             assert digest(ctypes.addressof(view), 1 << 43, scan=True)
             # reading the pagemap of 8 TiB takes about ten seconds
             assert time.process_time() - before < 1
+        finally:
+            del view
+
+
+def contents(address: int, length: int) -> int:
+    fd = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        return _core.digest_contents(fd, address, length)
+    finally:
+        os.close(fd)
+
+
+def test_contents_do_not_depend_on_whose_a_page_is(tmp_path: Path) -> None:
+    """As where an instruction was interrupted after its page fault and before its write."""
+    path = tmp_path / "file"
+    path.write_bytes(random.Random(4).randbytes(5 * 4096))
+    with (
+        path.open("r+b") as file,
+        mmap.mmap(file.fileno(), 5 * 4096, mmap.MAP_PRIVATE) as area,
+    ):
+        import ctypes
+
+        view = ctypes.c_char.from_buffer(area)
+        address = ctypes.addressof(view)
+        try:
+            own = digest(address, 5 * 4096, scan=True)
+            before = contents(address, 5 * 4096)
+            area[8192] = area[8192]
+            assert digest(address, 5 * 4096, scan=True) != own
+            assert contents(address, 5 * 4096) == before
+            area[8192] ^= 1
+            assert contents(address, 5 * 4096) != before
+            area[8192] ^= 1
+            # what lies beyond the end can't be read, and what lies behind that can
+            path.write_bytes(path.read_bytes()[:4096])
+            area_end = contents(address, 5 * 4096)
+            assert area_end == contents(address, 3 * 4096) != before
         finally:
             del view

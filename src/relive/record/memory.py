@@ -8,7 +8,7 @@ import stat
 from relive import _core
 from relive.record.vsyscall import replace_calls
 from relive.trace.jsontext import dumps
-from relive.tracee.maps import PROT_EXEC, PROT_WRITE, read_maps
+from relive.tracee.maps import PROT_EXEC, PROT_WRITE, Mapping, read_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,9 +136,22 @@ def log_shared(
     session.core.emit(MEMWRITE, 0, 0, task.serial, None, None, ((at, data),) if data else (), extra)
 
 
+#: Bytes. Of a larger mapping of a file, only the pages that are the process's own are digested.
+_CONTENTS_MAX = 256 << 20
+
+
+def _by_contents(m: Mapping) -> bool:
+    """Whether a mapping's file pages are digested, too. Which pages are the process's own is not
+    the program's doing alone: an instruction that is about to write has made its page the
+    process's own if it was interrupted after the fault, and has not if it was stopped before.
+    (Huge pages would be allocated by looking at them.)"""
+    return m.inode != 0 and m.size <= _CONTENTS_MAX and not m.name.startswith("/anon_hugepage")
+
+
 def digests(tid: int, mem_fd: int, skip: list[tuple[int, int]]) -> list[list[int]]:
-    """[start, end, digest] of every private writable mapping; the dead part of the
-    stack, below the red zone, is left out."""
+    """[start, end, digest] of every private writable mapping, and a 1 where it is of all contents
+    and not only of the process's own pages; the dead part of the stack, below the red zone, is
+    left out."""
     regs = _core.getregs(tid)
     live = regs[_RSP] - _RED_ZONE
     found = []
@@ -146,6 +159,10 @@ def digests(tid: int, mem_fd: int, skip: list[tuple[int, int]]) -> list[list[int
         if not m.prot & PROT_WRITE or m.shared:
             continue
         if any(a <= m.start < b for a, b in skip):
+            continue
+        if _by_contents(m):
+            digest = _core.digest_contents(mem_fd, m.start, m.size)
+            found.append([m.start, m.end, digest, 1])
             continue
         start = max(m.start, live) if m.start <= live < m.end else m.start
         found.append([start, m.end, _core.digest_memory(tid, mem_fd, start, m.end - start)])
