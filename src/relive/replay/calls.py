@@ -48,6 +48,9 @@ def _same(session: Session, task: Task, regs: Regs, result: int, extra: dict[str
 
 
 def _brk(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
+    old, new = sorted((task.space.brk, result))
+    if old and new > old:
+        session.code_moves(task, old, new - old)
     memory.replay_brk(task, result)
 
 
@@ -76,6 +79,7 @@ def _shmat(session: Session, task: Task, regs: Regs, result: int, extra: dict[st
     if regs[_RDX] & 0o100000:  # SHM_EXEC
         prot |= 4
     start = result & (2**64 - 1)
+    session.code_moves(task, start, size)
     memory.map_fd(session, task, session.objects.get(extra["shared"]), start, size, prot, 1, 0)
     task.space.segments[start] = size
 
@@ -83,6 +87,7 @@ def _shmat(session: Session, task: Task, regs: Regs, result: int, extra: dict[st
 def _shmdt(session: Session, task: Task, regs: Regs, result: int, extra: dict[str, Any]) -> None:
     size = task.space.segments.pop(regs[_RDI], 0)
     if size:
+        session.code_moves(task, regs[_RDI], size)
         memory.remote(task, "munmap of a segment", _SYS_MUNMAP, regs[_RDI], size)
 
 

@@ -45,7 +45,13 @@ class ReplayTarget:
         os.pwrite(self._fd(), data, addr)
 
     def maps(self) -> Sequence[Mapping]:
-        return read_maps(self.pid)
+        """With the heap named, which a replay maps itself: room is left behind it."""
+        found = read_maps(self.pid)
+        heap = self._space.brk
+        for m in found:
+            if m.start < heap <= m.end and not m.name:
+                m.name = "[heap]"
+        return found
 
     def syscall(self, nr: int, *args: int) -> int:
         return _core.remote(self.pid, nr, *args)
