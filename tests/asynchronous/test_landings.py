@@ -100,8 +100,9 @@ def test_program(source: Path, binaries: Path, tmp_path: Path) -> None:
 def test_heap_that_grows_over_what_the_search_maps(tmp_path: Path) -> None:
     """In a program at a low address, there is room only where the heap will be."""
     binary = tmp_path / "growing_heap"
-    flags = ["-O1", "-g", "-no-pie", "-o", binary, PROGRAMS / "growing_heap.c"]
-    subprocess.run(["gcc", *flags], check=True, timeout=60)
+    source = PROGRAMS / "growing_heap.c"
+    flags = ["-O1", "-g", "-no-pie"]
+    subprocess.run(["gcc", *flags, "-o", binary, source], check=True, timeout=60)
     recorded, _ = check([binary, str(LANDINGS)], tmp_path)
     assert recorded.status == 0, recorded.stderr.decode()
 
