@@ -5,7 +5,7 @@ place has to be found among a million executions of the same address.  The in-pr
 replays the whole recording, twice: the second replay knows the positions and counts.  The others
 would take hours: each decides a number of hits of the same recording's first landmarks, and what
 the whole would take is told by that: an estimate.  A uprobe needs an instruction that the kernel
-emulates, so it is measured on the same loop with a nop in it.
+emulates, so it is measured on the same loop with nops in it.
 
 Seconds are of the clock; processor time (of everything, which shares one core) is told beside
 them, for it says more on a busy machine.  Goals: the in-process evaluator takes at least 99.9 % off
@@ -184,7 +184,7 @@ def main() -> None:
             nop = Path(text) / "nop"
             run(*record, nop, "--", *command[:1], str(args.iterations // 20), *command[2:], "nop")
             for name, which, decide in (
-                ("uprobe + BPF (loop with a nop)", nop, by_uprobe),
+                ("uprobe + BPF (loop with nops)", nop, by_uprobe),
                 ("hardware breakpoint + BPF", long, in_kernel),
                 ("supervisor", long, supervised),
             ):

@@ -1,5 +1,5 @@
 /* A loop of three instructions (add, compare, jump) under SIGALRM: ITERATIONS PERIOD [nop], in
- * microseconds. With `nop` it has another instruction, one that the kernel emulates at a uprobe. */
+ * microseconds. With `nop` it has more instructions, ones that the kernel emulates at a uprobe. */
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     setitimer(ITIMER_REAL, &period, NULL);
     if (argc > 3)
         for (uint64_t i = 0; i < n; i++)
-            __asm__ volatile("nop" : : "r"(i));
+            __asm__ volatile("nop\n nop\n nop\n nop\n nop\n nop\n nop\n nop" : : "r"(i));
     else
         for (uint64_t i = 0; i < n; i++)
             __asm__ volatile("" : : "r"(i));
