@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _PROBES: Final = 4
 """First hits of a new site that the supervisor looks at, to learn which registers tell hits
 apart; many a landmark is among them."""
+_SLOWER: Final = {"in-process": 200, "uprobe": 5_000, "kernel": 50_000, "supervisor": 100_000}
+"""How many times its recorded time an interval may take at most: what a hit costs, against a loop
+of a quarter of a nanosecond."""
 _NEAR: Final = 8
 """Hits that are counted from outside rather than by arming anything."""
 _PATIENCE_MS: Final = 2000
@@ -105,7 +108,14 @@ def _search(mark: Landmark, searching: Searching) -> Found:
 
 
 def _run(mark: Landmark, armed: Armed) -> Found:
-    hits = drive(mark, armed)  # (which may change mark.before)
+    core = mark.session.core
+    factor, ms = core.patience(_SLOWER[armed.name])
+    # a replay that may be made again without the index need not be patient
+    core.patience(factor if mark.counted else max(factor, _SLOWER[armed.name]), ms)
+    try:
+        hits = drive(mark, armed)  # (which may change mark.before)
+    finally:
+        core.patience(factor, ms)
     return mark.found(armed.name, hits)
 
 
