@@ -26,12 +26,13 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The small private mappings, without what is dead below the stack pointer; smallest first. */
-static int choose(const struct ranges *ranges, uint64_t sp, struct area **ret, unsigned *ret_n)
+/* The smaller private mappings, without what is dead below the stack pointer, in pieces; those of
+ * the smallest first. */
+static int choose(const struct ranges *ranges, uint64_t sp, struct area *ret, unsigned *ret_n)
 {
     struct area *areas = malloc((ranges->n + 1) * sizeof *areas);
     uint64_t live = (sp - RED_ZONE) & ~7ull, total = 0;
-    unsigned n = 0, kept;
+    unsigned n = 0, pieces = 0;
 
     if (!areas)
         return -ENOMEM;
@@ -44,13 +45,21 @@ static int choose(const struct ranges *ranges, uint64_t sp, struct area **ret, u
         areas[n++].end = r->end;
     }
     qsort(areas, n, sizeof *areas, by_size);
-    for (kept = 0; kept < n && kept < CHANGES_AREAS; kept++) {
-        total += size_of(&areas[kept]);
-        if (total > CHANGES_KEPT)
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t start = areas[i].start, end = areas[i].end;
+
+        total += end - start;
+        if (total > CHANGES_KEPT ||
+            pieces + (end / CHANGES_PIECE - start / CHANGES_PIECE) + 1 > CHANGES_AREAS)
             break;
+        for (; start < end; start = ret[pieces++].end) {
+            uint64_t next = (start / CHANGES_PIECE + 1) * CHANGES_PIECE;
+
+            ret[pieces] = (struct area){start, next < end ? next : end};
+        }
     }
-    *ret = areas;
-    *ret_n = kept;
+    free(areas);
+    *ret_n = pieces;
     return 0;
 }
 
@@ -155,13 +164,13 @@ int changes_take(struct changes *c, int tid, const struct mem *m, uint64_t sp, u
 {
     struct copy now = c->before; /* its memory is used again */
     size_t at = 0, room = c->now.n ? CHANGES_LOGGED : CHANGES_FIRST;
-    struct area *areas;
+    struct area areas[CHANGES_AREAS];
     unsigned n;
     int rc;
 
     if (!now.bytes && !(now.bytes = c->before.bytes = malloc(CHANGES_KEPT)))
         return -ENOMEM;
-    if ((rc = choose(&c->ranges, sp, &areas, &n)))
+    if ((rc = choose(&c->ranges, sp, areas, &n)))
         return rc;
     n = read_areas(tid, m, areas, n, now.bytes);
     now.n = 0;
@@ -174,7 +183,6 @@ int changes_take(struct changes *c, int tid, const struct mem *m, uint64_t sp, u
         now.areas[now.n++] = areas[i];
         at += size_of(&areas[i]);
     }
-    free(areas);
     if (rc || (rc = put_digests(&now, digests, out)))
         return rc;
     c->before = c->now;

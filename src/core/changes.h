@@ -2,8 +2,8 @@
  *
  * Where code is at, and what its registers point at, does not always tell its state: a function
  * that is called in a loop looks the same each time, and the loop's counter lies in a global
- * variable of its caller's. So a copy of the small private writable mappings (the data of modules,
- * a small heap, a stack; bounded) is kept while recording. The words in which it differs from
+ * variable of its caller's. So a copy of the smaller private writable mappings (the data of modules,
+ * a heap, a stack; bounded) is kept while recording. The words in which it differs from
  * the last landmark's are logged with the sample: they are what moves. And digests of all of it are
  * logged: they catch what the words do not tell. */
 #ifndef RELIVE_CHANGES_H
@@ -15,10 +15,12 @@
 #include "ranges.h"
 
 /* Bounds: bytes of memory kept; bytes of changed words logged (the first time, of words that are not 0). */
-#define CHANGES_KEPT (512u << 10)
+#define CHANGES_KEPT (4u << 20)
 #define CHANGES_LOGGED 4096
 #define CHANGES_FIRST (64u << 10)
-#define CHANGES_AREAS 64
+#define CHANGES_AREAS 160
+/* Areas end at its multiples: only what has changed is digested again. */
+#define CHANGES_PIECE (64u << 10)
 
 struct area {
     uint64_t start, end;
