@@ -16,6 +16,8 @@
 #include "replay.h"
 
 #define WATCH_SECONDS 1
+/* The events' clock moves in steps, of a tick (CLOCK_MONOTONIC_COARSE; 10 ms at CONFIG_HZ=100). */
+#define CLOCK_STEP_MS 10u
 static volatile sig_atomic_t ticked;
 
 static int watch_signal(void)
@@ -65,7 +67,7 @@ static bool over(struct replayer *p, const struct rtask *t)
         w->start = now;
         return false;
     }
-    w->limit = w->patience + 1000000ull * p->event_ms * w->factor;
+    w->limit = w->patience + 1000000ull * (p->event_ms + CLOCK_STEP_MS) * w->factor;
     return now - w->start > w->limit;
 }
 
