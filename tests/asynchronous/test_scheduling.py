@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 HANDOVER = ROOT / "bench" / "programs" / "handover.c"
 #: At 50 ms each, the default slice, they would take a quarter of an hour.
-HANDOVERS = 20_000
+HANDOVERS = 4000
 
 
 def compiled(source: Path, directory: Path, *flags: str) -> Path:
