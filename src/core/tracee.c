@@ -390,40 +390,38 @@ unsigned hw_break_hits(int tid)
     return errno ? 0 : (unsigned)status & 0xf;
 }
 
-char task_state_letter(int tid)
+/* What /proc/TID/NAME holds, as a string; false when it can't be read (the task is gone). */
+static bool read_task_file(int tid, const char *name, char *text, size_t size)
 {
-    char path[40], text[256];
-    char *p;
+    char path[48];
     ssize_t n;
     int fd;
 
-    snprintf(path, sizeof path, "/proc/%d/stat", tid);
+    snprintf(path, sizeof path, "/proc/%d/%s", tid, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
+        return false;
+    n = read(fd, text, size - 1);
     close(fd);
     if (n <= 0)
-        return 0;
+        return false;
     text[n] = 0;
+    return true;
+}
+
+char task_state_letter(int tid)
+{
+    char text[256], *p;
+
+    if (!read_task_file(tid, "stat", text, sizeof text))
+        return 0;
     p = strrchr(text, ')'); /* the name may hold anything */
     return p && p[1] == ' ' ? p[2] : 0;
 }
 
 uint64_t task_cpu_ns(int tid)
 {
-    char path[40], text[64];
-    ssize_t n;
-    int fd;
+    char text[64];
 
-    snprintf(path, sizeof path, "/proc/%d/schedstat", tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    return strtoull(text, NULL, 10);
+    return read_task_file(tid, "schedstat", text, sizeof text) ? strtoull(text, NULL, 10) : 0;
 }

@@ -49,8 +49,13 @@ class Checkpoint:
         if self._copy < 0:
             self._drop_shared()
             raise OSError(-self._copy, "can't fork a copy of the replayed process")
-        _core.wait(self._copy)
-        self._copy_fd = os.open(f"/proc/{self._copy}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        self._copy_fd = -1
+        try:
+            _core.wait(self._copy)
+            self._copy_fd = os.open(f"/proc/{self._copy}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -82,7 +87,8 @@ class Checkpoint:
     def close(self) -> None:
         """Frees the copy."""
         if self._copy > 0:
-            os.close(self._copy_fd)
+            if self._copy_fd >= 0:
+                os.close(self._copy_fd)
             os.kill(self._copy, signal.SIGKILL)
             _core.wait(self._copy)
             self._copy = 0
