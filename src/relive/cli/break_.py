@@ -73,6 +73,9 @@ PROGRAM; 0 with -p."""
             return super().main(["--help"])
         return self.watch(args, program)
 
+    def run(self, args: Arguments) -> int:
+        return self.watch(args, [])
+
     def watch(self, args: Arguments, program: list[str]) -> int:
         """Do what the options say."""
         pid = args.number("pid")

@@ -9,6 +9,8 @@ everything else the command line does before a program starts to be recorded.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from relive.cli.tell import put
 from relive.errors import UsageError
 
@@ -98,7 +100,7 @@ def whole(text: str, what: str) -> int:
     return number
 
 
-class Command:
+class Command(ABC):
     """One command of the command line."""
 
     name = ""
@@ -113,9 +115,9 @@ class Command:
     least = 0
     most: int | None = None
 
+    @abstractmethod
     def run(self, args: Arguments) -> int:
         """Do it; returns the exit status.  Raises ReliveError for what a user can act on."""
-        raise NotImplementedError
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse `argv` (after the command's name) and run."""

@@ -19,6 +19,7 @@ import enum
 import itertools
 import signal
 import threading
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -92,7 +93,7 @@ class Counts(NamedTuple):
         return self.hits - self.candidates - self.undecided
 
 
-class KernelSite:
+class KernelSite(ABC):
     """What sites of breakpoints and of uprobes have in common: the program and its values.
 
     programs: where programs come from.  condition: not 0 for candidates.
@@ -273,15 +274,17 @@ class KernelSite:
     def _restart_counts(self) -> None:
         self._taken = 0
 
+    @abstractmethod
     def _seen(self) -> int | None:
         """Hits that the kernel counted, rejected ones included; None when it does not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reattach(self) -> None:
-        raise NotImplementedError
+        """Gives the events the program that `program` is now."""
 
+    @abstractmethod
     def _detach_all(self) -> None:
-        raise NotImplementedError
+        """Closes all events."""
 
 
 class BreakpointSite(KernelSite):

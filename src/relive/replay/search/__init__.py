@@ -38,8 +38,8 @@ def find(
     """Brings the task to the landmark of the event at hand.
 
     skip: so many candidates that are equal in all are passed over: they were arrived at before,
-    and what came later showed that they were not it.  passed: called
-    with the number of each one's hit while the task stands there.
+    and what came later showed that they were not it.  passed: called with the number of each one's
+    hit while the task stands there.
     Raises Overshot, OSError.
     """
     from relive.replay.search import choose  # with all of code patching: not every replay needs it

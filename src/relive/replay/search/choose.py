@@ -45,13 +45,7 @@ def find(
     skip: int = 0,
     passed: Callable[[int], object] | None = None,
 ) -> Found:
-    """Brings the task to the landmark of the event at hand.
-
-    skip: so many candidates that are equal in all are passed over: they were arrived at before,
-    and what came later showed that they were not it.  passed: called
-    with the number of each one's hit while the task stands there.
-    Raises Overshot, OSError.
-    """
+    """See `search.find`."""
     mark = Landmark(session, task, skip, passed)
     start = time.perf_counter()
     found = _find(mark, session.searching)
