@@ -131,9 +131,13 @@ def measure(
     rounds: int,
     prepare: Callable[[Path], None] | None = None,
     replays: int = 1,
+    pin: bool = False,
 ) -> Figures:
     """Native, record and replay in turn, `rounds` times; each native and recorded run in a new
-    directory filled by `prepare`; `replays` replays of each recording."""
+    directory filled by `prepare`; `replays` replays of each recording.
+
+    pin: relive and what it records to the core of the native runs, too.  Otherwise relive chooses
+    a core, and its own threads may use the others."""
     figures = Figures({"native": [], "record": [], "replay": []})
     with tempfile.TemporaryDirectory(prefix="relive-bench-") as text:
         place = Path(text)
@@ -152,10 +156,10 @@ def measure(
             shutil.rmtree(recording, ignore_errors=True)
             shutil.rmtree(place / ".store", ignore_errors=True)
             record = [*RELIVE, "record", "-q", "-o", recording, "--", *command]
-            recorded = run(record, cwd=fresh(), pin=False)
+            recorded = run(record, cwd=fresh(), pin=pin)
             figures.samples["record"].append(recorded)
             for _ in range(replays):
-                replayed = run([*RELIVE, "replay", "-a", recording], cwd=place, pin=False)
+                replayed = run([*RELIVE, "replay", "-a", recording], cwd=place, pin=pin)
                 figures.samples["replay"].append(replayed)
                 figures.bad_replays += replayed.status != recorded.status
         figures.log_bytes, figures.stored_bytes, figures.events = facts(recording)
