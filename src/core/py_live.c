@@ -6,18 +6,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "live.h"
-#include "module.h"
+#include "py_live.h"
 
-int regs_from_sequence(PyObject *seq, uint64_t *ret); /* py_tracee.c */
-
-typedef struct {
-    PyObject_HEAD
-    struct live *live;
-    pid_t owner; /* the thread that is the tracer */
-} Live;
-
-static struct live *live_of(PyObject *self)
+struct live *live_of(PyObject *self)
 {
     Live *me = (Live *)self;
 
@@ -32,7 +23,7 @@ static struct live *live_of(PyObject *self)
     return me->live;
 }
 
-static struct space *space_of(struct live *l, unsigned id)
+struct space *space_of(struct live *l, unsigned id)
 {
     struct space *s = space_find(l, id);
 
@@ -346,161 +337,6 @@ static PyObject *py_call(PyObject *self, PyObject *args)
     return PyLong_FromLongLong(result);
 }
 
-static PyObject *py_set_gadget(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    unsigned long long addr;
-    struct space *s;
-    unsigned space;
-
-    if (!l || !PyArg_ParseTuple(args, "IK", &space, &addr) || !(s = space_of(l, space)))
-        return NULL;
-    s->gadget = addr;
-    Py_RETURN_NONE;
-}
-
-/* (code, stack words) -> a condition; None -> NULL. */
-static int cond_of(PyObject *item, struct cond **ret)
-{
-    Py_buffer code;
-    unsigned depth;
-    int rc;
-
-    *ret = NULL;
-    if (item == Py_None)
-        return 0;
-    if (!PyArg_ParseTuple(item, "y*I", &code, &depth))
-        return -1;
-    rc = cond_create(code.buf, (size_t)code.len, depth, ret);
-    PyBuffer_Release(&code);
-    if (rc == -EINVAL)
-        PyErr_SetString(PyExc_ValueError, "no sound condition code");
-    else if (rc)
-        raise_errno(-rc);
-    return rc ? -1 : 0;
-}
-
-static void conds_destroy(struct live_new_site *n)
-{
-    cond_destroy(n->when);
-    for (unsigned i = 0; i < n->n_collect; i++)
-        cond_destroy(n->collect[i]);
-}
-
-static PyObject *py_arm(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    struct live_new_site n = {0};
-    int kind, reports, may_emulate, rc;
-    unsigned long long addr, stop_at, slot;
-    PyObject *when, *collect;
-    unsigned space;
-    struct space *s;
-    uint32_t id = 0;
-
-    if (!l || !PyArg_ParseTuple(args, "IiKIOpKOpKII", &space, &kind, &addr, &n.len, &when, &reports,
-                                &stop_at, &collect, &may_emulate, &slot, &n.slot_len, &n.code_len))
-        return NULL;
-    s = space_of(l, space);
-    if (!s)
-        return NULL;
-    if (kind < SITE_CODE || kind > SITE_ACCESS ||
-        (kind >= SITE_WRITE && n.len != 1 && n.len != 2 && n.len != 4 && n.len != 8) ||
-        PySequence_Size(collect) > MAX_COLLECT) {
-        PyErr_SetString(PyExc_ValueError, "no such site");
-        return NULL;
-    }
-    n.kind = (enum site_kind)kind;
-    n.addr = addr;
-    n.reports = reports;
-    n.stop_at = stop_at;
-    n.may_emulate = may_emulate;
-    n.slot = slot;
-    if (cond_of(when, &n.when))
-        return NULL;
-    for (Py_ssize_t i = 0; i < PySequence_Size(collect); i++) {
-        PyObject *item = PySequence_GetItem(collect, i);
-
-        rc = item ? cond_of(item, &n.collect[n.n_collect]) : -1;
-        Py_XDECREF(item);
-        if (rc) {
-            conds_destroy(&n);
-            return NULL;
-        }
-        n.n_collect++;
-    }
-    Py_BEGIN_ALLOW_THREADS
-    rc = live_arm(l, s, &n, &id);
-    Py_END_ALLOW_THREADS
-    if (rc)
-        return raise_errno(-rc);
-    return PyLong_FromUnsignedLong(id);
-}
-
-static struct site *site_of(struct live *l, unsigned id)
-{
-    struct site *site = live_site(l, id);
-
-    if (!site)
-        PyErr_SetString(PyExc_KeyError, "no such site");
-    return site;
-}
-
-static PyObject *counts_of(const struct site *site)
-{
-    return Py_BuildValue("KKKK", (unsigned long long)site->hits,
-                         (unsigned long long)site->candidates, (unsigned long long)site->rejected,
-                         (unsigned long long)site->undecided);
-}
-
-static PyObject *py_counts(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    struct site *site;
-    unsigned id;
-
-    if (!l || !PyArg_ParseTuple(args, "I", &id) || !(site = site_of(l, id)))
-        return NULL;
-    return counts_of(site);
-}
-
-static PyObject *py_disarm(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    struct site *site;
-    PyObject *counts;
-    unsigned id;
-    int rc;
-
-    if (!l || !PyArg_ParseTuple(args, "I", &id) || !(site = site_of(l, id)))
-        return NULL;
-    counts = counts_of(site);
-    if (!counts)
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    rc = live_disarm(l, site);
-    Py_END_ALLOW_THREADS
-    if (rc) {
-        Py_DECREF(counts);
-        return raise_errno(-rc);
-    }
-    return counts;
-}
-
-static PyObject *py_drain(PyObject *self, PyObject *ignored)
-{
-    struct live *l = live_of(self);
-    PyObject *out;
-
-    (void)ignored;
-    if (!l)
-        return NULL;
-    out = PyBytes_FromStringAndSize((const char *)l->ring, (Py_ssize_t)l->ring_len);
-    if (out)
-        l->ring_len = 0;
-    return out;
-}
-
 static PyObject *py_read(PyObject *self, PyObject *args)
 {
     struct live *l = live_of(self);
@@ -577,59 +413,6 @@ static PyObject *py_tasks(PyObject *self, PyObject *ignored)
     return list;
 }
 
-static PyObject *py_foreign(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    unsigned long long signals;
-    PyObject *seq, *ranges_seq;
-    struct live_range *ranges;
-    Py_ssize_t n, n_ranges;
-    uint64_t *traps;
-
-    if (!l || !PyArg_ParseTuple(args, "KOO", &signals, &seq, &ranges_seq) ||
-        (n = PySequence_Size(seq)) < 0 || (n_ranges = PySequence_Size(ranges_seq)) < 0)
-        return NULL;
-    ranges = calloc((size_t)n_ranges + 1, sizeof *ranges);
-    if (!ranges)
-        return PyErr_NoMemory();
-    for (Py_ssize_t i = 0; i < n_ranges; i++) {
-        PyObject *item = PySequence_GetItem(ranges_seq, i);
-        unsigned long long low, high;
-        int ok = item && PyArg_ParseTuple(item, "KK", &low, &high);
-
-        Py_XDECREF(item);
-        if (!ok) {
-            free(ranges);
-            return NULL;
-        }
-        ranges[i] = (struct live_range){low, high};
-    }
-    traps = calloc((size_t)n + 1, sizeof *traps);
-    if (!traps) {
-        free(ranges);
-        return PyErr_NoMemory();
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_GetItem(seq, i);
-
-        traps[i] = item ? PyLong_AsUnsignedLongLong(item) : 0;
-        Py_XDECREF(item);
-        if (PyErr_Occurred()) {
-            free(traps);
-            free(ranges);
-            return NULL;
-        }
-    }
-    free(l->traps);
-    free(l->ranges);
-    l->ranges = ranges;
-    l->n_ranges = (size_t)n_ranges;
-    l->traps = traps;
-    l->n_traps = (size_t)n;
-    l->sigs = signals;
-    Py_RETURN_NONE;
-}
-
 static PyObject *py_report(PyObject *self, PyObject *args)
 {
     struct live *l = live_of(self);
@@ -640,57 +423,6 @@ static PyObject *py_report(PyObject *self, PyObject *args)
     l->options.forks = forks || l->options.follow;
     l->options.threads = threads;
     Py_RETURN_NONE;
-}
-
-static PyObject *py_guard(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    Py_buffer patched, original;
-    unsigned long long addr;
-    struct space *s;
-    uint32_t entry = 0;
-    unsigned space;
-    int rc = -EINVAL;
-
-    if (!l || !PyArg_ParseTuple(args, "IKy*y*", &space, &addr, &patched, &original))
-        return NULL;
-    s = space_of(l, space);
-    if (s && patched.len == original.len) {
-        rc = 0;
-        if (!s->guarded) {
-            rc = guardian_add_file(&l->guardian, s->mem.fd, &s->guard_file);
-            s->guarded = !rc;
-        }
-        if (!rc)
-            rc = guardian_add(&l->guardian, s->guard_file, addr, patched.buf, original.buf,
-                              (unsigned)patched.len, &entry);
-    }
-    PyBuffer_Release(&patched);
-    PyBuffer_Release(&original);
-    if (!s)
-        return NULL;
-    if (rc)
-        return raise_errno(-rc);
-    return PyLong_FromUnsignedLong(entry);
-}
-
-static PyObject *py_unguard(PyObject *self, PyObject *args)
-{
-    struct live *l = live_of(self);
-    unsigned entry;
-
-    if (!l || !PyArg_ParseTuple(args, "I", &entry))
-        return NULL;
-    guardian_remove(&l->guardian, entry);
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_guardian_pid(PyObject *self, PyObject *ignored)
-{
-    struct live *l = live_of(self);
-
-    (void)ignored;
-    return l ? PyLong_FromLong(l->guardian.pid) : NULL;
 }
 
 static PyMethodDef live_methods[] = {
@@ -705,6 +437,10 @@ static PyMethodDef live_methods[] = {
     {"unpause", py_unpause, METH_NOARGS, "Let the paused tasks go on, not the held ones."},
     {"detach", py_detach, METH_VARARGS, "detach(space=0, stopped=False)"},
     {"call", py_call, METH_VARARGS, "call(tid, nr, *args) -> result of a system call"},
+    {"read", py_read, METH_VARARGS, "read(space, address, size) -> bytes, without breakpoints"},
+    {"write", py_write, METH_VARARGS, "write(space, address, bytes)"},
+    {"tasks", py_tasks, METH_NOARGS, "[(tid, process, space, whether it can make calls)]"},
+    {"report", py_report, METH_VARARGS, "report(forks, threads): which events to make"},
     {"set_gadget", py_set_gadget, METH_VARARGS, "set_gadget(space, address of a syscall instruction)"},
     {"arm", py_arm, METH_VARARGS,
      "arm(space, kind, address, length, when, reports, stop_at, collect, emulate, slot, slot_len,"
@@ -712,10 +448,6 @@ static PyMethodDef live_methods[] = {
     {"disarm", py_disarm, METH_VARARGS, "disarm(site) -> its counts"},
     {"counts", py_counts, METH_VARARGS, "counts(site) -> (hits, candidates, rejected, undecided)"},
     {"drain", py_drain, METH_NOARGS, "Take what was collected."},
-    {"read", py_read, METH_VARARGS, "read(space, address, size) -> bytes, without breakpoints"},
-    {"write", py_write, METH_VARARGS, "write(space, address, bytes)"},
-    {"tasks", py_tasks, METH_NOARGS, "[(tid, process, space, whether it can make calls)]"},
-    {"report", py_report, METH_VARARGS, "report(forks, threads): which events to make"},
     {"foreign", py_foreign, METH_VARARGS, "foreign(signals, traps, ranges): what other evaluators cause"},
     {"guard", py_guard, METH_VARARGS, "guard(space, address, patched, original) -> entry"},
     {"unguard", py_unguard, METH_VARARGS, "unguard(entry)"},
@@ -737,100 +469,3 @@ PyType_Spec live_spec = {
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = live_slots,
 };
-
-/* -- for tests: conditions and emulation by themselves */
-
-static PyObject *py_condition(PyObject *self, PyObject *args)
-{
-    unsigned long long hits;
-    uint64_t regs[EV_NREGS], value = 0, fault = 0;
-    struct cond *c;
-    PyObject *item, *seq;
-    int pid, rc;
-
-    (void)self;
-    if (!PyArg_ParseTuple(args, "OOiK", &item, &seq, &pid, &hits) ||
-        regs_from_sequence(seq, regs) || cond_of(item, &c))
-        return NULL;
-    if (!c) {
-        PyErr_SetString(PyExc_TypeError, "a condition is needed");
-        return NULL;
-    }
-    rc = cond_value(c, regs, hits, &(struct cond_memory){pid, NULL}, &value, &fault);
-    cond_destroy(c);
-    if (rc == -ESRCH)
-        return raise_errno(ESRCH);
-    return Py_BuildValue("iKK", rc ? UNDECIDED : value ? MATCH : REJECT,
-                         (unsigned long long)value, (unsigned long long)fault);
-}
-
-static PyObject *py_emulate(PyObject *self, PyObject *args)
-{
-    unsigned long long addr;
-    struct regs r;
-    Py_buffer code;
-    struct emu e;
-    PyObject *seq, *out;
-    int pid, rc, only_rip;
-
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*KOi", &code, &addr, &seq, &pid))
-        return NULL;
-    emu_decode(code.buf, (size_t)code.len, addr, &e);
-    PyBuffer_Release(&code);
-    if (regs_from_sequence(seq, r.r))
-        return NULL;
-    if (e.kind == EMU_NONE)
-        Py_RETURN_NONE;
-    rc = emu_run(&e, pid, addr, &r, &only_rip);
-    if (rc)
-        return raise_errno(-rc);
-    out = PyTuple_New(EV_NREGS);
-    for (Py_ssize_t i = 0; out && i < EV_NREGS; i++) {
-        PyObject *v = PyLong_FromUnsignedLongLong(r.r[i]);
-
-        if (!v || PyTuple_SetItem(out, i, v) < 0)
-            Py_CLEAR(out);
-    }
-    return out ? Py_BuildValue("IN", (unsigned)e.len, out) : NULL;
-}
-
-static PyObject *py_emulated_length(PyObject *self, PyObject *args)
-{
-    Py_buffer code;
-    struct emu e;
-
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*", &code))
-        return NULL;
-    emu_decode(code.buf, (size_t)code.len, 0, &e);
-    PyBuffer_Release(&code);
-    return PyLong_FromLong(e.kind == EMU_NONE ? 0 : e.len);
-}
-
-static PyMethodDef live_functions[] = {
-    {"condition", py_condition, METH_VARARGS,
-     "condition((code, depth), registers, pid, hits) -> (outcome, value, address at fault)"},
-    {"emulate", py_emulate, METH_VARARGS,
-     "emulate(code, address, registers, pid) -> (length, registers), None when it can't"},
-    {"emulated_length", py_emulated_length, METH_VARARGS,
-     "emulated_length(code) -> bytes of an instruction that can be emulated, else 0"},
-    {NULL, NULL, 0, NULL},
-};
-
-int live_add_constants(PyObject *module)
-{
-    static const struct {
-        const char *name;
-        long value;
-    } constants[] = {
-        {"LIVE_HIT", LIVE_HIT},     {"LIVE_FORK", LIVE_FORK},     {"LIVE_EXEC", LIVE_EXEC},
-        {"LIVE_EXIT", LIVE_EXIT},   {"LIVE_DRAIN", LIVE_DRAIN},   {"LIVE_TRAP", LIVE_TRAP},
-        {"LIVE_THREAD", LIVE_THREAD}, {"LIVE_EMPTY", LIVE_EMPTY},
-    };
-
-    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
-        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
-            return -1;
-    return PyModule_AddFunctions(module, live_functions);
-}
