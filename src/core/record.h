@@ -166,9 +166,7 @@ struct recorder {
     } strangers[256];
     unsigned n_strangers;
     volatile int interrupt;
-    timer_t timer;
     bool has_timer;
-    uint64_t tick_ns; /* period of the timer, 0 when it is off */
     uint64_t n_stops, n_switches;
     bool tsc_off;
     struct tsc_clock tsc;

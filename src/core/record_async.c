@@ -23,9 +23,32 @@ static int tick_signal(void)
     return SIGRTMIN + 11;
 }
 
-static void on_tick(int signo)
+/* Where taking a signal costs more than a short tick lasts (under another tracer, in some sandboxes),
+ * ticks alone would keep us busy for ever. One that comes late, before anybody has looked at the one
+ * before, makes the next ones rarer; one that is looked at, as frequent as before. */
+#define RARER_MAX 12
+static volatile sig_atomic_t rarer;
+static timer_t tick_timer;
+static uint64_t tick_ns;
+
+static void arm_ticks(void)
+{
+    uint64_t ns = tick_ns << rarer;
+    struct itimerspec spec = {0};
+
+    spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
+    spec.it_interval.tv_nsec = spec.it_value.tv_nsec = (long)(ns % 1000000000u);
+    timer_settime(tick_timer, 0, &spec, NULL); /* async-signal-safe; both arguments are ours */
+}
+
+static void on_tick(int signo, siginfo_t *info, void *context)
 {
     (void)signo;
+    (void)context;
+    if (ticked && info->si_overrun > 0 && rarer < RARER_MAX && tick_ns) {
+        rarer++;
+        arm_ticks();
+    }
     ticked = 1;
 }
 
@@ -34,20 +57,26 @@ bool recorder_ticked(void)
     bool was = ticked;
 
     ticked = 0;
+    if (was && rarer) {
+        rarer = 0;
+        arm_ticks();
+    }
     return was;
 }
 
 int recorder_tick_start(struct recorder *r)
 {
-    struct sigaction action = {.sa_handler = on_tick}; /* no SA_RESTART */
+    struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO}; /* no SA_RESTART */
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = tick_signal()};
 
     if (r->has_timer)
         return 0;
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* 50 us by default, for short sleeps */
     event._sigev_un._tid = (int)syscall(SYS_gettid);
-    if (sigaction(tick_signal(), &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &r->timer))
+    if (sigaction(tick_signal(), &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &tick_timer))
         return -errno;
+    tick_ns = 0;
+    rarer = 0;
     r->has_timer = true;
     return 0;
 }
@@ -69,14 +98,10 @@ uint64_t slice_of(const struct recorder *r, const struct task *t)
 
 void recorder_tick_every(struct recorder *r, uint64_t ns)
 {
-    struct itimerspec spec = {0};
-
-    if (!r->has_timer || r->tick_ns == ns)
+    if (!r->has_timer || tick_ns == ns)
         return;
-    spec.it_interval.tv_sec = spec.it_value.tv_sec = (time_t)(ns / 1000000000u);
-    spec.it_interval.tv_nsec = spec.it_value.tv_nsec = (long)(ns % 1000000000u);
-    timer_settime(r->timer, 0, &spec, NULL);
-    r->tick_ns = ns;
+    tick_ns = ns;
+    arm_ticks();
 }
 
 void recorder_tick_set(struct recorder *r)
@@ -93,9 +118,9 @@ void recorder_tick_set(struct recorder *r)
 void recorder_tick_stop(struct recorder *r)
 {
     if (r->has_timer)
-        timer_delete(r->timer);
+        timer_delete(tick_timer);
     r->has_timer = false;
-    r->tick_ns = 0;
+    tick_ns = 0;
 }
 
 int preempt(struct task *t)
