@@ -396,9 +396,12 @@ static unsigned index_after(const struct recorder *r, const struct task *t)
     return 0;
 }
 
-static uint64_t current_slice(const struct recorder *r)
+/* At a stop, where a switch costs little. */
+static uint64_t slice_at_stop(const struct recorder *r, const struct task *t)
 {
-    return r->chaos ? r->drawn_slice_ns : r->slice_ns;
+    uint64_t ns = slice_of(r, t);
+
+    return r->chaos || ns < r->slice_ns ? ns : r->slice_ns;
 }
 
 /* The task to deal with next: the current one while its slice lasts, else the
@@ -417,7 +420,7 @@ static struct task *pick(struct recorder *r)
     if (t && t->unplaced && t->state == RUN_STOPPED)
         return t;
     if (t && task_runnable(t) && !r->rotate) {
-        if (r->n_tasks == 1 || exact_ns() - r->slice_start < current_slice(r) || t->in_call)
+        if (r->n_tasks == 1 || exact_ns() - r->slice_start < slice_at_stop(r, t) || t->in_call)
             return t;
         if (collect(r, false) < 0)
             return t;
@@ -468,8 +471,13 @@ static int emulate_trap(struct recorder *r, struct task *t, struct regs *regs, i
     struct event_out e = {.kind = EV_TRAP, .nr = (uint16_t)kind, .task = t->serial,
                           .regs = before.r, .base = &t->base,
                           .has_result = true, .result = (int64_t)tsc};
+    bool waits;
     int rc;
 
+    if ((rc = clock_spin(r, t, regs, &waits)))
+        return rc;
+    if (waits)
+        r->rotate = true;
     regs->r[R_RAX] = (uint32_t)tsc;
     regs->r[R_RDX] = tsc >> 32;
     if (kind == TRAP_RDTSCP)

@@ -58,7 +58,9 @@ struct spin_site {
     unsigned misses, times;
     unsigned penalty, owed;
 };
-#define SPIN_SITES 8
+#define SPIN_SITES 16
+/* Sites in a task's debug registers 0 to 2; 3 is for a look. */
+#define SPIN_ARMED 3
 
 struct mm_info {
     uint32_t id;
@@ -72,6 +74,17 @@ struct mm_info {
     struct spin_site spins[SPIN_SITES];
     uint64_t spin_generation; /* of its armed sites; 0: there has been none */
     bool no_spins;            /* debug registers can't be used: the program minds SIGTRAP */
+    unsigned spins_late;      /* slices of late that ended in a loop that waits, less those that did not */
+    uint64_t clock_site;      /* where a task waited by reading the time-stamp counter, 0: nowhere */
+};
+
+/* Readings of the time-stamp counter in a row, by the same instruction (clock_spin.c). */
+struct clock_readings {
+    struct regs regs; /* at the last one */
+    uint64_t sum;     /* digest of memory at the last one, if `summed` */
+    unsigned times;   /* with the same registers */
+    bool summed;
+    bool waits;
 };
 
 struct task {
@@ -110,9 +123,13 @@ struct task {
     bool spun;       /* its last turn ended so */
     bool spin_quiet; /* its sites are not armed until its next turn */
     uint64_t spin_generation; /* of the sites in its debug registers, 0 for none */
+    struct {
+        uint64_t address, when;
+    } waited[SPIN_ARMED]; /* the sites where it waited last, by r->n_spins_found */
     bool at_site; /* its last stop was at a spin site: */
     struct regs site_regs;
     uint64_t site_sum; /* digest of memory, if it is to be compared */
+    struct clock_readings readings;
     bool preempting; /* an interrupt has been sent and not been seen yet */
     bool fresh;  /* has executed nothing since its last event, and no call number tells it */
     bool rewound; /* has executed nothing since it was put back before the call that it had reached */
@@ -217,6 +234,8 @@ void spin_after_call(struct recorder *r, struct task *t);
 bool spin_is_hit(const struct task *t, int status);
 /* *ret_waits: the task waits there, and it is another's turn. */
 int spin_hit(struct recorder *r, struct task *t, bool *ret_waits);
+/* Digest of what a landmark would hold of memory. */
+int spin_digest(struct recorder *r, struct task *t, const struct regs *regs, uint64_t *ret);
 /* Finds out whether a task whose slice is over spins. It may run on a little. 0; 1: it came to
  * another stop, which waits in its status; or -errno. */
 int spin_look(struct recorder *r, struct task *t, const struct regs *regs);
@@ -253,6 +272,10 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
 /* Logs where the task is, moved on first to where it can be found again. At a signal-delivery-stop
  * of `signo` it is at one again afterwards. */
 int log_landmark(struct recorder *r, struct task *t, int signo);
+
+/* clock_spin.c: the task reads the time-stamp counter. *ret_waits: it does nothing else, and it is
+ * another's turn. */
+int clock_spin(struct recorder *r, struct task *t, const struct regs *regs, bool *ret_waits);
 
 /* record_tsc.c: the time-stamp counter as a program is told it. */
 uint64_t recorder_tsc(struct recorder *r);

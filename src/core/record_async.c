@@ -87,12 +87,24 @@ int recorder_tick_start(struct recorder *r)
 /* Who spins gives way soon: what it waits for is another task's doing. */
 #define SPIN_SLICE_NS 100000u
 
+/* Where many a slice ends in a loop that waits, too many for debug registers, the next are shorter. */
+static uint64_t shorter_slice(const struct recorder *r, const struct task *t)
+{
+    uint64_t ns = r->slice_ns >> t->mm->spins_late;
+
+    if (ns > SPIN_SLICE_NS)
+        return ns;
+    return r->slice_ns < SPIN_SLICE_NS ? r->slice_ns : SPIN_SLICE_NS;
+}
+
 uint64_t slice_of(const struct recorder *r, const struct task *t)
 {
     if (r->chaos)
         return r->drawn_slice_ns;
     if (t->spinning)
         return SPIN_SLICE_NS;
+    if (t->mm->spins_late)
+        return shorter_slice(r, t);
     return t->mm->tasks > 1 || t->mm->shares ? r->slice_ns : ALONE_FACTOR * r->slice_ns;
 }
 

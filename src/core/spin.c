@@ -15,16 +15,19 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "landmark.h"
 #include "record.h"
 
-/* Debug registers 0 to 2 are for sites, 3 is for a look. */
-#define ARMED_MAX 3
-#define LOOK_SLOT 3
-/* How often a place is waited for in a look, and for how long: no short loop takes longer. */
+#define LOOK_SLOT SPIN_ARMED
+/* Slices are halved so often at most where they end in loops that wait. */
+#define HALVINGS 6
+/* How often a place is waited for in a look, and for how long, of the task's time: no short loop takes
+ * longer. On a busy machine that may be some ticks, but no more than so many. */
 #define LOOKS 4
 #define LOOK_NS 50000u
+#define LOOK_TICKS 200
 /* Hits in a row without a task that waits: the site lies on a busy path, and is left alone until it was
  * found as often as its penalty says. */
 #define MISSES_MAX 8
@@ -71,7 +74,7 @@ static void renew(struct recorder *r, struct mm_info *mm)
 
 void spin_after_call(struct recorder *r, struct task *t)
 {
-    if (t->regs.r[R_ORIG_RAX] != SYS_rt_sigaction || t->regs.r[R_RDI] != SIGTRAP)
+    if (t->regs.r[R_ORIG_RAX] != SYS_rt_sigaction || t->regs.r[R_RDI] != SIGTRAP || !t->regs.r[R_RSI])
         return;
     t->mm->no_spins = true;
     renew(r, t->mm);
@@ -97,12 +100,30 @@ static void leave_alone(struct recorder *r, struct mm_info *mm, struct spin_site
     renew(r, mm);
 }
 
+/* A task's own sites come first in its debug registers: tasks of a pool wait in loops of their own,
+ * together more than there are registers. */
+static void waited_at(struct task *t, uint64_t address, uint64_t now)
+{
+    unsigned last = 0;
+
+    for (unsigned i = 0; i < SPIN_ARMED; i++) {
+        if (t->waited[i].address == address) {
+            t->waited[i].when = now;
+            return;
+        }
+        if (t->waited[i].when < t->waited[last].when)
+            last = i;
+    }
+    t->waited[last].address = address;
+    t->waited[last].when = now;
+    t->spin_generation = 0; /* to be armed anew */
+}
+
 /* A task waits there. */
 static void found(struct recorder *r, struct task *t, uint64_t address)
 {
     struct mm_info *mm = t->mm;
-    struct spin_site *site = site_at(mm, address), *oldest = NULL;
-    unsigned armed = 0;
+    struct spin_site *site = site_at(mm, address);
 
     if (mm->no_spins)
         return;
@@ -114,6 +135,7 @@ static void found(struct recorder *r, struct task *t, uint64_t address)
         *site = (struct spin_site){.address = address};
     }
     site->found = ++r->n_spins_found;
+    waited_at(t, address, site->found);
     if (site->armed || (site->owed && site->owed--))
         return;
     if (trap_ignored(t)) {
@@ -122,26 +144,47 @@ static void found(struct recorder *r, struct task *t, uint64_t address)
     }
     site->armed = true;
     site->misses = site->times = 0;
-    for (unsigned i = 0; i < SPIN_SITES; i++) {
-        armed += mm->spins[i].armed;
-        if (mm->spins[i].armed && (!oldest || mm->spins[i].found < oldest->found))
-            oldest = &mm->spins[i];
-    }
-    if (armed > ARMED_MAX)
-        oldest->armed = false;
     renew(r, mm);
 }
 
-/* Gives the task's debug registers the sites of its address space, or none. */
+static uint64_t when_waited(const struct task *t, const struct spin_site *site)
+{
+    for (unsigned i = 0; i < SPIN_ARMED; i++)
+        if (t->waited[i].address == site->address)
+            return t->waited[i].when;
+    return 0;
+}
+
+static bool comes_first(const struct task *t, const struct spin_site *a, const struct spin_site *b)
+{
+    uint64_t when = when_waited(t, a), other = when_waited(t, b);
+
+    return when != other ? when > other : a->found > b->found;
+}
+
+/* Gives the task's debug registers the sites of its address space, its own first, or none. */
 static int arm(struct task *t, bool on)
 {
+    uint32_t done = 0;
     unsigned n = 0;
     int rc;
 
-    for (unsigned i = 0; i < SPIN_SITES && on; i++)
-        if (t->mm->spins[i].armed && (rc = hw_break(t->tid, n++, t->mm->spins[i].address)))
+    while (on && n < SPIN_ARMED) {
+        const struct spin_site *next = NULL;
+
+        for (unsigned i = 0; i < SPIN_SITES; i++) {
+            const struct spin_site *site = &t->mm->spins[i];
+
+            if (site->armed && !(done >> i & 1) && (!next || comes_first(t, site, next)))
+                next = site;
+        }
+        if (!next)
+            break;
+        done |= 1u << (next - t->mm->spins);
+        if ((rc = hw_break(t->tid, n++, next->address)))
             return rc;
-    while (n < ARMED_MAX)
+    }
+    while (n < SPIN_ARMED)
         if ((rc = hw_break(t->tid, n++, 0)))
             return rc;
     return 0;
@@ -190,7 +233,7 @@ bool spin_is_hit(const struct task *t, int status)
     return WSTOPSIG(status) == SIGTRAP && !(status >> 16) && !t->stepping && hw_break_hits(t->tid);
 }
 
-static int memory_digest(struct recorder *r, struct task *t, const struct regs *regs, uint64_t *ret)
+int spin_digest(struct recorder *r, struct task *t, const struct regs *regs, uint64_t *ret)
 {
     const size_t skip = 2 * (12 + 8); /* digest of the extended state, time */
     struct buf sample = {0};
@@ -232,11 +275,11 @@ int spin_hit(struct recorder *r, struct task *t, bool *ret_waits)
         t->site_regs = regs;
         if (++site->misses > MISSES_MAX)
             leave_alone(r, t->mm, site);
-        return check ? memory_digest(r, t, &regs, &t->site_sum) : 0;
+        return check ? spin_digest(r, t, &regs, &t->site_sum) : 0;
     }
     t->at_site = false;
     if (check) {
-        if ((rc = memory_digest(r, t, &regs, &sum)))
+        if ((rc = spin_digest(r, t, &regs, &sum)))
             return rc;
         if (sum != t->site_sum) {
             leave_alone(r, t->mm, site);
@@ -245,6 +288,7 @@ int spin_hit(struct recorder *r, struct task *t, bool *ret_waits)
     }
     site->misses = 0;
     site->times++;
+    waited_at(t, site->address, ++r->n_spins_found);
     *ret_waits = t->spun = true;
     t->unplaced = false;
     return 0;
@@ -263,11 +307,24 @@ static bool pauses(const struct task *t, uint64_t rip)
     return false;
 }
 
+/* The processor time of a task's process, of which it alone runs now: unlike the task's own in /proc up to
+ * date while it runs. 0: it can't be told. */
+static uint64_t own_time(const struct task *t)
+{
+    struct timespec ts;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(t->tgid, &clock) || clock_gettime(clock, &ts))
+        return 0;
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 /* Runs the task until it comes by `address`, but no longer than a look. 1: it did; 0: it did not;
  * 2: it came to another stop, which waits in its status; or -errno. */
 static int come_by(struct recorder *r, struct task *t, uint64_t address)
 {
-    uint64_t flags;
+    uint64_t flags, began = own_time(t);
+    unsigned ticks = 0;
     bool late = false;
     int rc, status;
 
@@ -283,7 +340,7 @@ static int come_by(struct recorder *r, struct task *t, uint64_t address)
             return -errno;
         if (!recorder_ticked())
             r->interrupt = 1; /* Python looks at its signals, later */
-        if (late)
+        if (late || (++ticks < LOOK_TICKS && own_time(t) - began < LOOK_NS))
             continue;
         if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
             return -errno;
@@ -320,7 +377,7 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
     if (t->spin_generation && (rc = arm(t, false)))
         return rc;
     t->spin_generation = 0;
-    if ((rc = memory_digest(r, t, &first, &sum)))
+    if ((rc = spin_digest(r, t, &first, &sum)))
         return rc;
     for (unsigned n = 0; n < LOOKS; n++) {
         if ((rc = come_by(r, t, first.r[R_RIP])) < 0 || rc == 2)
@@ -331,9 +388,10 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
             return rc;
         now.r[R_EFLAGS] = (now.r[R_EFLAGS] & ~FLAG_RESUME) | (first.r[R_EFLAGS] & FLAG_RESUME);
         if (!memcmp(&first, &now, sizeof now)) {
-            if ((rc = memory_digest(r, t, &now, &again)))
+            if ((rc = spin_digest(r, t, &now, &again)))
                 return rc;
             if (again == sum) {
+                t->mm->spins_late += t->mm->spins_late < HALVINGS;
                 found(r, t, first.r[R_RIP]);
                 t->spinning = !t->mm->spin_generation;
                 t->spun = true;
@@ -344,9 +402,11 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
         if (n != 1)
             continue;
         first = now;
-        if ((rc = memory_digest(r, t, &first, &sum)))
+        if ((rc = spin_digest(r, t, &first, &sum)))
             return rc;
     }
     t->spinning = t->spun = pauses(t, first.r[R_RIP]);
+    if (!t->spinning && t->mm->spins_late)
+        t->mm->spins_late--;
     return 0;
 }

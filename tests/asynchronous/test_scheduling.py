@@ -60,6 +60,71 @@ def test_who_spins_gives_way_at_once(tmp_path: Path) -> None:
     assert landmarks(recording) >= HANDOVERS / 2
 
 
+# A pool as numerical libraries have it: the worker looks for work until a time is over, by the
+# time-stamp counter; the master waits in more loops than there are debug registers.
+POOL = r"""
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <x86intrin.h>
+static volatile int work, ended;
+static volatile uint64_t sum;
+static void *worker(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        uint64_t began = __rdtsc();
+        while (!work)
+            if (__rdtsc() - began > 1ull << 40)
+                exit(1);
+        if (work < 0)
+            return NULL;
+        for (int i = 0; i < 1000; i++)
+            sum += i;
+        work = 0;
+    }
+}
+#define WAIT while (work) ;
+int main(int argc, char **argv)
+{
+    struct sigaction now;
+    pthread_t other;
+    sigaction(SIGTRAP, NULL, &now); /* asks only, as Python does */
+    pthread_create(&other, NULL, worker, NULL);
+    for (int i = 0; i < atoi(argv[1]); i++) {
+        work = 1;
+        switch (i % 6) {
+        case 0: WAIT break;
+        case 1: WAIT break;
+        case 2: WAIT break;
+        case 3: WAIT break;
+        case 4: WAIT break;
+        default: WAIT
+        }
+    }
+    work = -1;
+    pthread_join(other, NULL);
+    printf("%llu\n", (unsigned long long)sum);
+    return argc != 2;
+}
+"""
+ROUNDS = 600
+
+
+@pytest.mark.limit(120)
+def test_a_pool_that_waits_by_the_clock(tmp_path: Path) -> None:
+    source = tmp_path / "pool.c"
+    source.write_text(POOL)
+    run, recording = recorded([compiled(source, tmp_path), str(ROUNDS)], tmp_path)
+    assert run.stdout == b"%d\n" % (ROUNDS * 499500)
+    with Recording(recording) as opened:
+        readings = sum(event.kind is Kind.TRAP for event in opened.events())
+    # a worker that is not switched away from reads the counter some 2000 times a slice
+    assert readings < 30 * ROUNDS
+
+
 # A spin stop must not become a SIGTRAP of the program's, nor touch what it does with its own.
 TRAPS = r"""
 #include <pthread.h>
