@@ -25,8 +25,8 @@ static int tick_signal(void)
 
 /* Where taking a signal costs more than a short tick lasts (under another tracer, in some sandboxes),
  * ticks alone would keep us busy for ever. One that comes late, before anybody has looked at the one
- * before, makes the next ones rarer; one that is looked at, as frequent as before. */
-#define RARER_MAX 12
+ * before, makes the next ones rarer, up to a bound; one that is looked at, as frequent as before. */
+#define RAREST_NS 4000000u
 static volatile sig_atomic_t rarer;
 static timer_t tick_timer;
 static uint64_t tick_ns;
@@ -45,7 +45,7 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 {
     (void)signo;
     (void)context;
-    if (ticked && info->si_overrun > 0 && rarer < RARER_MAX && tick_ns) {
+    if (ticked && info->si_overrun > 0 && tick_ns && tick_ns << rarer < RAREST_NS) {
         rarer++;
         arm_ticks();
     }
@@ -112,6 +112,7 @@ void recorder_tick_every(struct recorder *r, uint64_t ns)
 {
     if (!r->has_timer || tick_ns == ns)
         return;
+    rarer = 0;
     tick_ns = ns;
     arm_ticks();
 }
