@@ -12,6 +12,8 @@
 /* Readings with the same registers before memory is looked at, and how often it is then. */
 #define READINGS 4
 #define CHECK_EVERY 64
+/* How often in a row a task may come to a known place without waiting there before it is forgotten. */
+#define MISSES_MAX 8
 
 static bool same_but_time(const struct regs *a, const struct regs *b)
 {
@@ -41,6 +43,10 @@ int clock_spin(struct recorder *r, struct task *t, const struct regs *regs, bool
         /* Having waited there before, it does so soon again. */
         if (!known || !recorder_others_ready(r, t))
             return 0;
+        if (++c->misses > MISSES_MAX) {
+            t->mm->clock_site = 0;
+            return 0;
+        }
         c->summed = true;
         return spin_digest(r, t, regs, &c->sum);
     }
@@ -55,6 +61,7 @@ int clock_spin(struct recorder *r, struct task *t, const struct regs *regs, bool
         if (c->summed && sum == c->sum) {
             t->mm->clock_site = regs->r[R_RIP];
             c->waits = true;
+            c->misses = 0;
         } else if (c->summed) {
             c->waits = false;
             if (known)

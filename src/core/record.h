@@ -83,6 +83,7 @@ struct clock_readings {
     struct regs regs; /* at the last one */
     uint64_t sum;     /* digest of memory at the last one, if `summed` */
     unsigned times;   /* with the same registers */
+    unsigned misses;  /* in a row at a place where tasks waited before */
     bool summed;
     bool waits;
 };
