@@ -221,6 +221,7 @@ class Replayer:
         """Processor time that an interval may take before its task counts as lost: `factor` times
         its recorded time, and so many milliseconds besides.  What they were until now."""
 
+    def interval_ms(self) -> int: ...
     def lost(self) -> int:
         """The processor time (ns) after which the last stop was made, because the task came to
         none by itself; else 0."""

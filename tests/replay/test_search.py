@@ -15,6 +15,9 @@ import pytest
 from relive.errors import DivergenceError, Unsupported
 from relive.replay import search
 from relive.replay.retry import Plan
+from relive.replay.search.choose import _impatient
+from relive.replay.search.landmark import Landmark
+from relive.replay.search.searching import SUSPECTS
 from relive.replay.session import Session
 from relive.replay.statistics import Statistics
 from relive.replay.tasks import Task
@@ -148,8 +151,10 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
     recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
     first = min(right)
+    # where each hit is told from outside, so many more take no longer than they are given
+    wrong = 10**9 if evaluator == "auto" else 10_000
     with Recording(recording) as opened:
-        assert index.write(opened, {e: p._replace(hit=p.hit + 10**9) for e, p in right.items()})
+        assert index.write(opened, {e: p._replace(hit=p.hit + wrong) for e, p in right.items()})
         for _ in range(3):
             doubted = Session(opened, echo=False, evaluator=evaluator)
             assert doubted.core.patience(1, 300) == (20, 20000)  # less than counting's own
@@ -157,8 +162,11 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
                 doubted.run()
             assert doubted.core.patience(20) == (1, 300)
             assert doubted.searching.believed
+            assert doubted.searching.doubted == first
             kept = index.read(opened)
-            assert index.write(opened, {**kept, first: Position(right[first].address, 10**9)})
+            assert index.write(
+                opened, {**kept, first: right[first]._replace(hit=right[first].hit + wrong)}
+            )
         # only the one gone to was forgotten
         assert kept.keys() == right.keys() - {first}
 
@@ -174,10 +182,54 @@ def test_a_count_too_high_costs_seconds(loop: str, recordings: Compiled) -> None
     command = [*harness.RELIVE, "replay", "-a", str(recording)]
     again = subprocess.run(command, capture_output=True, timeout=50)
     assert again.returncode == 0, again.stderr
-    assert b"replaying again without the positions" in again.stderr
+    first = min(right)
+    assert f"event {first} is not at the position".encode() in again.stderr
+    assert b"replaying again without the positions" in again.stderr  # the next one, too
     assert os.times().children_user - start < 12  # processor time: the bound is one of it
     with Recording(recording) as opened:
         assert index.read(opened) == right
+
+
+def test_one_wrong_position(recordings: Compiled) -> None:
+    """The others are gone to as before."""
+    recording = recordings("handlers")
+    right = positions(replayed(recording, "auto"))
+    wrong = sorted(right)[len(right) // 2]
+    with Recording(recording) as opened:
+        assert index.write(opened, {**right, wrong: right[wrong]._replace(hit=1 << 40)})
+    command = [*harness.RELIVE, "replay", "-a", "--stats-json", str(recording / "stats")]
+    again = subprocess.run([*command, str(recording)], capture_output=True, timeout=50)
+    assert again.returncode == 0, again.stderr
+    assert f"event {wrong} is not at the position".encode() in again.stderr
+    assert b"without the positions" not in again.stderr
+    found = json.loads((recording / "stats").read_text())["asynchronous"]["landings"]
+    assert [one["event"] for one in found if not one["counted"]] == [wrong]
+    with Recording(recording) as opened:
+        assert index.read(opened) == right
+
+
+@pytest.mark.parametrize("evaluator", ["kernel", "uprobe", "supervisor"])
+def test_hits_that_are_counted_from_outside_are_given_their_time(
+    evaluator: str, recordings: Compiled
+) -> None:
+    """However many: but no longer than a search."""
+    given: list[tuple[int, int, int]] = []
+
+    class Looking(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            for hits in (0, 10**5, 10**6, 10**12):
+                with _impatient(Landmark(session, task), hits, evaluator):
+                    factor, ms = session.core.patience(20)
+                given.append((hits, factor, ms))
+            search.find(session, task)
+
+    replayed(recordings("calls"), "auto", Looking())
+    for hits, factor, ms in given[:4]:
+        assert factor == 20
+        if hits < 10**12:
+            assert ms == 2000 + hits * 50 // 1000
+        else:
+            assert 60_000 < ms < 100_000_000
 
 
 @pytest.mark.limit(20)
@@ -217,11 +269,13 @@ def test_index_that_cannot_be_written(recordings: Compiled) -> None:
 
 
 def test_index_of_a_replay_that_ends_early(recordings: Compiled) -> None:
-    """What was found until then is kept, but for the last, which may be to blame."""
+    """What was found until then is kept, but for the last few, any of which may be to blame; what
+    was known of the rest stays."""
     recording = recordings("calls")
     right = positions(replayed(recording, "auto"))
-    (recording / "index").unlink()
-    last = max(right)
+    events = sorted(right)
+    assert len(events) > SUSPECTS + 2
+    last = events[SUSPECTS + 1]
 
     class Diverging(Plan):
         def find(self, session: Session, number: int, task: Task) -> None:
@@ -229,11 +283,32 @@ def test_index_of_a_replay_that_ends_early(recordings: Compiled) -> None:
             if number == last:
                 raise DivergenceError(number, "one thing", "another")
 
-    with pytest.raises(DivergenceError):
-        replayed(recording, "auto", Diverging())
+    for known in ({}, right):
+        with Recording(recording) as opened:
+            assert index.write(opened, known)
+        with pytest.raises(DivergenceError):
+            replayed(recording, "auto", Diverging())
+        with Recording(recording) as opened:
+            kept = index.read(opened)
+        rest = events[SUSPECTS + 2 :] if known else []
+        assert kept == {e: right[e] for e in [*events[:2], *rest]}
+
+
+def test_index_of_a_replay_that_is_interrupted(recordings: Compiled) -> None:
+    recording = recordings("calls")
+    right = positions(replayed(recording, "auto"))
+    (recording / "index").unlink()
+
+    class Interrupted(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            search.find(session, task)
+            if number == max(right):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replayed(recording, "auto", Interrupted())
     with Recording(recording) as opened:
-        kept = index.read(opened)
-    assert kept == {e: p for e, p in right.items() if e != last}
+        assert index.read(opened) == {e: right[e] for e in sorted(right)[:-SUSPECTS]}
 
 
 def test_the_index_belongs_to_one_log(recordings: Compiled) -> None:

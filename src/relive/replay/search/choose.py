@@ -33,8 +33,10 @@ _NEAR: Final = 8
 _PATIENCE_MS: Final = 2000
 _A_HIT_US: Final = 50
 _FACTOR: Final = 20
-"""How long counting may take: factor times the recorded time, and so much besides.  A hit that the
-kernel or the supervisor counts takes 10 to 25 µs of the task's time."""
+_SEARCH_MS: Final = 20_000
+"""How long counting may take: factor times the recorded time, and so much besides; but no longer
+than a search by the same evaluator.  A hit that the kernel or the supervisor counts takes 10 to
+25 µs of the task's time."""
 _PERIOD: Final = 150
 """Hits that are counted by the kernel rather than by a new site: patching one costs as much."""
 
@@ -57,12 +59,10 @@ def find(
 
 def _find(mark: Landmark, searching: Searching) -> Found:
     known = searching.positions.get(mark.event)
-    if known is not None and (mark.skip or known.address != mark.address):
-        del searching.positions[mark.event]
-        known = None
     if known is not None:
         # Taken out first: should the search fail, the next one must not begin with it.
-        del searching.positions[mark.event]
+        searching.doubt(mark.event)
+    if known is not None and not mark.skip and known.address == mark.address:
         mark.counted = searching.believed = True
         found = _straight(mark, searching, known.hit)
         if found is not None:
@@ -74,15 +74,19 @@ def _find(mark: Landmark, searching: Searching) -> Found:
 
 
 @contextmanager
-def _impatient(mark: Landmark, slow_hits: int = 0) -> Iterator[None]:
+def _impatient(
+    mark: Landmark, slow_hits: int = 0, evaluator: str = InProcess.name
+) -> Iterator[None]:
     """While a position is believed, a task counts as lost sooner: a count that is too high would
     else keep an endless loop running.  The replay that follows a divergence doesn't believe it.
 
-    slow_hits: that will be told from outside the process.
+    slow_hits: that the evaluator will be told from outside the process.
     """
     core = mark.core
     factor, ms = core.patience(_FACTOR)
-    core.patience(min(factor, _FACTOR), min(ms, _PATIENCE_MS + slow_hits * _A_HIT_US // 1000))
+    most = _SEARCH_MS + _SLOWER[evaluator] * core.interval_ms()
+    slow = min(slow_hits * _A_HIT_US // 1000, most)
+    core.patience(min(factor, _FACTOR), min(ms, _PATIENCE_MS) + slow)
     try:
         yield
     finally:
@@ -201,13 +205,13 @@ def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int 
         if searching.evaluator == "auto" and number <= _NEAR:
             break
         try:
-            with _impatient(mark, 0 if name == InProcess.name else number):
+            with _impatient(mark, 0 if name == InProcess.name else number, name):
                 return name, way(mark, searching, number)
         except CannotSearch as e:
             mark.session.statistics.passed_over(name, str(e))
     armed = Supervisor(mark)
     try:
-        with _impatient(mark, number):
+        with _impatient(mark, number, armed.name):
             other = armed.count_to(number - mark.before)
         if other is not None:
             mark.before += armed.hits()

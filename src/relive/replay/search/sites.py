@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _PAGE: Final = 4096
 _N_KEPT: Final = 256
 _SYS_MUNMAP: Final = 11
+_HEAP_ROOM: Final = 16 << 20
+"""Left free behind the heap by stubs that can't lie elsewhere: they give way to it."""
 _N_TELLING: Final = 3
 """Words that a site remembers from one landmark to the next."""
 
@@ -187,7 +189,7 @@ class Sites:
         if len(self._sites) >= _N_KEPT:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
-        patcher = Patcher(self.target)
+        patcher = Patcher(self.target, heap_room=_HEAP_ROOM)
         fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
         around = loop.find(self.target.read, address) if fixed else None
         try:
