@@ -219,7 +219,8 @@ class Replayer:
 
     def patience(self, factor: int, ms: int = 20000, /) -> tuple[int, int]:
         """Processor time that an interval may take before its task counts as lost: `factor` times
-        its recorded time, and so many milliseconds besides.  What they were until now."""
+        its recorded time, and so many milliseconds besides.  What they were until now.  A search
+        raises the factor for evaluators that are slow, unless it is 0."""
 
     def interval_ms(self) -> int: ...
     def lost(self) -> int:

@@ -232,7 +232,6 @@ def test_hits_that_are_counted_from_outside_are_given_their_time(
             assert 60_000 < ms < 100_000_000
 
 
-@pytest.mark.limit(20)
 @pytest.mark.parametrize("loop", ["registers", "calls", "made"])
 def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
     """The stop comes wherever the task is, mostly in a stub: it is no trap of the stub's."""
@@ -243,7 +242,7 @@ def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
             session.core.patience(0, 200)
             search.find(session, task, 1)
 
-    with pytest.raises(DivergenceError, match="no end of an interval after"):
+    with pytest.raises(DivergenceError, match=r"no end of an interval after 0\.2 s"):
         replayed(recording, "auto", Passing())
 
 
@@ -367,7 +366,7 @@ def test_the_closest_candidate_is_told(
             address = base + offset
             if session.core.sample_word(address) is not None:
                 session.write(task, address, bytes(8))
-                session.core.patience(1, 500)
+                session.core.patience(0, 1000)  # some 30 000 hits, whoever decides them
             search.find(session, task)
 
     with pytest.raises(DivergenceError) as error:
