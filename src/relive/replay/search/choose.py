@@ -108,8 +108,8 @@ def _search(mark: Landmark, searching: Searching) -> Found:
 def _run(mark: Landmark, armed: Armed) -> Found:
     core = mark.session.core
     factor, ms = core.patience(_SLOWER[armed.name])
-    # A replay that may be made again without the index need not be patient; and who sets a factor of
-    # 0 wants no more than the time besides.
+    # A replay that may be made again without the index need not be patient; and who sets a factor
+    # of 0 wants no more than the time besides.
     as_it_is = mark.counted or not factor
     core.patience(factor if as_it_is else max(factor, _SLOWER[armed.name]), ms)
     try:
