@@ -308,6 +308,7 @@ static PyObject *rp_patience(PyObject *self, PyObject *args)
         return NULL;
     w->factor = factor;
     w->patience = 1000000 * (uint64_t)ms;
+    watch_anew(rp_of(self)); /* an interval may be gone through more than once */
     return Py_BuildValue("IK", was, was_ms);
 }
 

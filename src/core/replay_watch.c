@@ -59,6 +59,11 @@ uint64_t watch_interval_ms(const struct replayer *p)
     return (uint64_t)p->event_ms + CLOCK_STEP_MS;
 }
 
+void watch_anew(struct replayer *p)
+{
+    p->watch.event = UINT64_MAX;
+}
+
 /* Whether the task has used more than its time on the way to the event at hand. Measured from
  * the first look. */
 static bool over(struct replayer *p, const struct rtask *t)

@@ -16,6 +16,7 @@ from relive.errors import DivergenceError, Unsupported
 from relive.replay import search
 from relive.replay.retry import Plan
 from relive.replay.search.choose import _impatient
+from relive.replay.search.inprocess import InProcess
 from relive.replay.search.landmark import Landmark
 from relive.replay.search.searching import SUSPECTS
 from relive.replay.session import Session
@@ -244,6 +245,47 @@ def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
 
     with pytest.raises(DivergenceError, match=r"no end of an interval after 0\.2 s"):
         replayed(recording, "auto", Passing())
+
+
+def test_each_search_has_its_own_time(recordings: Compiled) -> None:
+    """What an interval took when it was gone through before counts for nothing."""
+    recording = recordings("registers")
+    stops: list[int | None] = []
+
+    class Twice(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            search.find(session, task)
+            if not stops:  # it is in a loop that only a signal ends
+                session.core.patience(0, 60_000)
+                stops.append(session.core.run_for(task.serial, 3_000_000_000))
+                session.core.patience(0, 1500)
+                stops.append(session.core.run_for(task.serial, 1_200_000_000))
+            raise DivergenceError(number, "one thing", "another")
+
+    with pytest.raises(DivergenceError, match="one thing"):
+        replayed(recording, "auto", Twice())
+    assert stops == [None, None]
+
+
+def test_counting_in_code_that_is_rewritten_has_time(recordings: Compiled) -> None:
+    """Each hit may cost as much as one that the supervisor counts."""
+    given: list[int] = []
+    count_to = InProcess.count_to
+
+    def looking(self: InProcess, number: int) -> int | None:
+        mark = self._mark
+        factor, ms = mark.core.patience(20)
+        mark.core.patience(factor, ms)
+        if self.site.guard is not None:
+            given.append(ms - 2000 - number * 50 // 1000)
+        return count_to(self, number)
+
+    recording = recordings("made")
+    right = positions(replayed(recording, "inprocess"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InProcess, "count_to", looking)
+        assert positions(replayed(recording, "inprocess")) == right
+    assert given and set(given) == {0}
 
 
 @pytest.mark.parametrize("content", [b"", b"RLX1", b"nonsense" * 100])

@@ -28,6 +28,8 @@ apart; many a landmark is among them."""
 _SLOWER: Final = {"in-process": 200, "uprobe": 5_000, "kernel": 50_000, "supervisor": 100_000}
 """How many times its recorded time an interval may take at most: what a hit costs, against a loop
 of a quarter of a nanosecond."""
+_GUARDED: Final = "supervisor"
+"""Where the program may write to the code, each hit may cost a fault and a debug exception, too."""
 _NEAR: Final = 8
 """Hits that are counted from outside rather than by arming anything."""
 _PATIENCE_MS: Final = 2000
@@ -105,13 +107,14 @@ def _search(mark: Landmark, searching: Searching) -> Found:
     return _run(mark, Supervisor(mark))
 
 
-def _run(mark: Landmark, armed: Armed) -> Found:
-    core = mark.session.core
-    factor, ms = core.patience(_SLOWER[armed.name])
+def _run(mark: Landmark, armed: Armed, as_slow_as: str = "") -> Found:
+    """as_slow_as: the evaluator whose hits cost as much, if it is another."""
+    core, slower = mark.session.core, _SLOWER[as_slow_as or armed.name]
+    factor, ms = core.patience(slower)
     # A replay that may be made again without the index need not be patient; and who sets a factor
     # of 0 wants no more than the time besides.
     as_it_is = mark.counted or not factor
-    core.patience(factor if as_it_is else max(factor, _SLOWER[armed.name]), ms)
+    core.patience(factor if as_it_is else max(factor, slower), ms)
     try:
         hits = drive(mark, armed)  # (which may change mark.before)
     finally:
@@ -132,7 +135,7 @@ def _inprocess(mark: Landmark, searching: Searching) -> Found:
         site = sites.ordered(mark.address, order)
     else:
         site.switch(sites.target, on=True)
-    found = _run(mark, InProcess(mark, sites, site))
+    found = _run(mark, InProcess(mark, sites, site), _GUARDED if site.guard else "")
     if found.hits <= _PROBES:
         sites.near.add(mark.address)
     return found
@@ -233,7 +236,8 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
         site.switch(sites.target, on=True)
     armed = InProcess(mark, sites, site)
     try:
-        return armed.count_to(number)
+        with _impatient(mark, number if site.guard else 0, _GUARDED):
+            return armed.count_to(number)
     finally:
         armed.disarm()
 
