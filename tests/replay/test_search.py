@@ -25,6 +25,7 @@ from relive.replay.tasks import Task
 from relive.trace import index
 from relive.trace.index import Position
 from relive.trace.reader import Recording
+from relive.tracee.cputime import cpu_ns
 from tests.conditions.kernel_facilities import need_bpf, need_breakpoints, need_uprobes
 from tests.replay.conftest import record
 from tests.workloads import harness
@@ -250,21 +251,23 @@ def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
 def test_each_search_has_its_own_time(recordings: Compiled) -> None:
     """What an interval took when it was gone through before counts for nothing."""
     recording = recordings("registers")
-    stops: list[int | None] = []
+    used: list[int] = []
 
     class Twice(Plan):
         def find(self, session: Session, number: int, task: Task) -> None:
             search.find(session, task)
-            if not stops:  # it is in a loop that only a signal ends
-                session.core.patience(0, 60_000)
-                stops.append(session.core.run_for(task.serial, 3_000_000_000))
-                session.core.patience(0, 1500)
-                stops.append(session.core.run_for(task.serial, 1_200_000_000))
+            for ms in (3000, 1500):  # it is in a loop that only a signal ends
+                session.core.patience(0, ms)
+                before = cpu_ns(task.tid)
+                session.core.advance(task.serial)
+                assert session.core.lost()
+                used.append(cpu_ns(task.tid) - before)
             raise DivergenceError(number, "one thing", "another")
 
     with pytest.raises(DivergenceError, match="one thing"):
         replayed(recording, "auto", Twice())
-    assert stops == [None, None]
+    assert used[0] > 3_000_000_000
+    assert used[1] > 1_500_000_000
 
 
 def test_counting_in_code_that_is_rewritten_has_time(recordings: Compiled) -> None:
