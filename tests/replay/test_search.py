@@ -15,10 +15,12 @@ import pytest
 from relive.errors import DivergenceError, Unsupported
 from relive.replay import search
 from relive.replay.retry import Plan
+from relive.replay.search import inprocess
 from relive.replay.search.choose import _impatient
 from relive.replay.search.inprocess import InProcess
 from relive.replay.search.landmark import Landmark
 from relive.replay.search.searching import SUSPECTS
+from relive.replay.search.sites import Site, Sites
 from relive.replay.session import Session
 from relive.replay.statistics import Statistics
 from relive.replay.tasks import Task
@@ -26,8 +28,9 @@ from relive.trace import index
 from relive.trace.index import Position
 from relive.trace.reader import Recording
 from relive.tracee.cputime import cpu_ns
+from relive.tracee.patching.patcher import Happened, Patcher, Trap
 from tests.conditions.kernel_facilities import need_bpf, need_breakpoints, need_uprobes
-from tests.replay.conftest import record
+from tests.replay.conftest import PROGRAMS, record
 from tests.workloads import harness
 
 Compiled = Callable[[str], Path]
@@ -108,6 +111,51 @@ def test_same_positions(loop: str, evaluator: str, recordings: Compiled) -> None
             assert set(by) <= {"kernel", "uprobe"}
     if evaluator == "inprocess" and not counted.reasons:
         assert set(counted.evaluators) == {"in-process"}
+
+
+def test_code_that_is_jumped_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Compiled
+) -> None:
+    """A site is made anew, or another evaluator goes on, when the bytes that its jump displaced are
+    jumped into all the time: each time is a stop."""
+    program, recording = tmp_path / "program", tmp_path / "recording"
+    source = PROGRAMS / "short_intervals.c"
+    assert compiled("short_intervals").exists()  # or it is skipped
+    # in the lowest 2 GiB, where fewer forms of patches fit
+    command = ["gcc", "-O1", "-no-pie", "-o", str(program), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    recorded = record([program, "computed", str(20 * LANDINGS)], recording)
+    assert recorded.returncode == 0, recorded.stderr
+    slow = positions(replayed(recording, "supervisor"))
+
+    avoided: set[int] = set()
+    strays: list[int] = []
+    resolve, avoiding = Patcher.resolve, Sites.avoiding
+
+    def resolving(self: Patcher, tid: int, signo: int) -> Trap | None:
+        trap = resolve(self, tid, signo)
+        if trap is not None and trap.what is Happened.STRAY:
+            address = trap.patch.address + trap.offset
+            assert address not in avoided
+            strays.append(address)
+        return trap
+
+    def noting(self: Sites, address: int) -> Site:
+        avoided.update(self._sites[address].patcher.learned)
+        return avoiding(self, address)
+
+    monkeypatch.setattr(Patcher, "resolve", resolving)
+    monkeypatch.setattr(Sites, "avoiding", noting)
+    monkeypatch.setattr(inprocess, "STRAYS", 3)
+    for index_is_there in (False, True):
+        if not index_is_there:
+            (recording / "index").unlink()
+        avoided.clear()
+        strays.clear()
+        again = replayed(recording, "inprocess")
+        assert positions(again) == slow
+        assert again.counted == len(slow) * index_is_there
+        assert avoided and avoided <= set(strays)
 
 
 @pytest.mark.limit(150)

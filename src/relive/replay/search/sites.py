@@ -102,6 +102,7 @@ class Sites:
         self._blocks: list[int] = []  # free blocks of data
         self._sites: dict[int, Site] = {}  # their jumps are not in place
         self.near: set[int] = set()
+        self._entered: set[int] = set()  # addresses that are jumped to in ways nobody can know
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether a patch or memory of the stubs lies there."""
@@ -145,6 +146,17 @@ class Sites:
             return site
         self._forget(address)
         return self.make(address, site.body.order, site.telling, probed=site.probed)
+
+    def avoiding(self, address: int) -> Site:
+        """The site made anew, without displacing bytes that turned out to be jumped into; its jump
+        is in place before and after.  Raises CannotSearch, OSError."""
+        site = self._sites[address]
+        self._entered |= site.patcher.learned
+        self.remove(address)
+        try:
+            return self.make(address, site.body.order, site.telling, probed=site.probed)
+        except CannotSearch as e:
+            raise CannotSearch(f"what a jump would displace is jumped into: {e}") from None
 
     def drop(self, address: int) -> None:
         """The site goes; what the program wrote there stays."""
@@ -190,6 +202,7 @@ class Sites:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
         patcher = Patcher(self.target, heap_room=_HEAP_ROOM)
+        patcher.learned |= self._entered
         fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
         around = loop.find(self.target.read, address) if fixed else None
         try:
