@@ -308,7 +308,15 @@ static PyObject *rp_patience(PyObject *self, PyObject *args)
         return NULL;
     w->factor = factor;
     w->patience = 1000000 * (uint64_t)ms;
+    watch_anew(rp_of(self)); /* an interval may be gone through more than once */
     return Py_BuildValue("IK", was, was_ms);
+}
+
+/* interval_ms(): the longest that the interval before the event at hand can have taken when it was recorded. */
+static PyObject *rp_interval_ms(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(watch_interval_ms(rp_of(self)));
 }
 
 static PyObject *rp_lost(PyObject *self, PyObject *ignored)
@@ -583,6 +591,8 @@ static PyMethodDef rp_methods[] = {
      "set_output(stdout fd, stderr fd, bytes of each to leave out); -1: silent"},
     {"echoed", rp_echoed, METH_NOARGS, "echoed() -> bytes of stdout, of stderr, left out ones included"},
     {"patience", rp_patience, METH_VARARGS, "patience(factor, ms) -> what it was: see struct watch"},
+    {"interval_ms", rp_interval_ms, METH_NOARGS,
+     "interval_ms() -> ms that the interval before the event at hand took at most when it was recorded"},
     {"lost", rp_lost, METH_NOARGS, "lost() -> ns of processor time after which the task was stopped, or 0"},
     {"settle", rp_settle, METH_VARARGS, "settle(serial): rewinds to a call that is made again"},
     {"advance", rp_advance, METH_VARARGS, "advance(serial) -> wait status"},

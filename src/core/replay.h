@@ -134,6 +134,10 @@ int replay_run_for(struct replayer *p, struct rtask *t, uint64_t ns, int *ret_st
 int watch_start(struct replayer *p);
 void watch_stop(struct replayer *p);
 int watch_wait(struct replayer *p, struct rtask *t, int *ret_status);
+/* The time that the task has had is counted from the next look on. */
+void watch_anew(struct replayer *p);
+/* The time from the event before to the one at hand, and the step of the clock that took it. */
+uint64_t watch_interval_ms(const struct replayer *p);
 
 int replayer_spawn(const char *agent_path, int cpu, int *ret_tid);
 

@@ -54,6 +54,16 @@ void watch_stop(struct replayer *p)
     p->watch.has_timer = false;
 }
 
+uint64_t watch_interval_ms(const struct replayer *p)
+{
+    return (uint64_t)p->event_ms + CLOCK_STEP_MS;
+}
+
+void watch_anew(struct replayer *p)
+{
+    p->watch.event = UINT64_MAX;
+}
+
 /* Whether the task has used more than its time on the way to the event at hand. Measured from
  * the first look. */
 static bool over(struct replayer *p, const struct rtask *t)
@@ -67,7 +77,7 @@ static bool over(struct replayer *p, const struct rtask *t)
         w->start = now;
         return false;
     }
-    w->limit = w->patience + 1000000ull * (p->event_ms + CLOCK_STEP_MS) * w->factor;
+    w->limit = w->patience + 1000000ull * watch_interval_ms(p) * w->factor;
     return now - w->start > w->limit;
 }
 

@@ -218,8 +218,12 @@ class Replayer:
         """Bytes written to stdout and stderr so far, those left out included."""
 
     def patience(self, factor: int, ms: int = 20000, /) -> tuple[int, int]:
-        """Processor time that an interval may take before its task counts as lost: `factor` times
-        its recorded time, and so many milliseconds besides.  What they were until now."""
+        """Processor time that an interval may take from now on before its task counts as lost:
+        `factor` times its recorded time, and so many milliseconds besides.  What they were until
+        now.  A search raises the factor for evaluators that are slow, unless it is 0."""
+
+    def interval_ms(self) -> int:
+        """How long (ms) the interval before the event at hand took at most when it was recorded."""
 
     def lost(self) -> int:
         """The processor time (ns) after which the last stop was made, because the task came to

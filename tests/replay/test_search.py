@@ -15,14 +15,22 @@ import pytest
 from relive.errors import DivergenceError, Unsupported
 from relive.replay import search
 from relive.replay.retry import Plan
+from relive.replay.search import inprocess
+from relive.replay.search.choose import _impatient
+from relive.replay.search.inprocess import InProcess
+from relive.replay.search.landmark import Landmark
+from relive.replay.search.searching import SUSPECTS
+from relive.replay.search.sites import Site, Sites
 from relive.replay.session import Session
 from relive.replay.statistics import Statistics
 from relive.replay.tasks import Task
 from relive.trace import index
 from relive.trace.index import Position
 from relive.trace.reader import Recording
+from relive.tracee.cputime import cpu_ns
+from relive.tracee.patching.patcher import Happened, Patcher, Trap
 from tests.conditions.kernel_facilities import need_bpf, need_breakpoints, need_uprobes
-from tests.replay.conftest import record
+from tests.replay.conftest import PROGRAMS, record
 from tests.workloads import harness
 
 Compiled = Callable[[str], Path]
@@ -105,6 +113,51 @@ def test_same_positions(loop: str, evaluator: str, recordings: Compiled) -> None
         assert set(counted.evaluators) == {"in-process"}
 
 
+def test_code_that_is_jumped_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Compiled
+) -> None:
+    """A site is made anew, or another evaluator goes on, when the bytes that its jump displaced are
+    jumped into all the time: each time is a stop."""
+    program, recording = tmp_path / "program", tmp_path / "recording"
+    source = PROGRAMS / "short_intervals.c"
+    assert compiled("short_intervals").exists()  # or it is skipped
+    # in the lowest 2 GiB, where fewer forms of patches fit
+    command = ["gcc", "-O1", "-no-pie", "-o", str(program), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    recorded = record([program, "computed", str(20 * LANDINGS)], recording)
+    assert recorded.returncode == 0, recorded.stderr
+    slow = positions(replayed(recording, "supervisor"))
+
+    avoided: set[tuple[int, int]] = set()  # site, and what it does not displace any more
+    strays: list[tuple[int, int]] = []
+    resolve, avoiding = Patcher.resolve, Sites.avoiding
+
+    def resolving(self: Patcher, tid: int, signo: int) -> Trap | None:
+        trap = resolve(self, tid, signo)
+        if trap is not None and trap.what is Happened.STRAY:
+            strays.append((trap.patch.address, trap.patch.address + trap.offset))
+            assert strays[-1] not in avoided
+        return trap
+
+    def noting(self: Sites, address: int) -> Site:
+        learned = self._sites[address].patcher.learned
+        avoided.update((address, entered) for entered in learned)
+        return avoiding(self, address)
+
+    monkeypatch.setattr(Patcher, "resolve", resolving)
+    monkeypatch.setattr(Sites, "avoiding", noting)
+    monkeypatch.setattr(inprocess, "STRAYS", 3)
+    for index_is_there in (False, True):
+        if not index_is_there:
+            (recording / "index").unlink()
+        avoided.clear()
+        strays.clear()
+        again = replayed(recording, "inprocess")
+        assert positions(again) == slow
+        assert again.counted == len(slow) * index_is_there
+        assert avoided & set(strays)
+
+
 @pytest.mark.limit(150)
 def test_counting_from_outside(recordings: Compiled) -> None:
     recording = recordings("memory")
@@ -148,8 +201,10 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
     recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
     first = min(right)
+    # where each hit is told from outside, so many more take no longer than they are given
+    wrong = 10**9 if evaluator == "auto" else 10_000
     with Recording(recording) as opened:
-        assert index.write(opened, {e: p._replace(hit=p.hit + 10**9) for e, p in right.items()})
+        assert index.write(opened, {e: p._replace(hit=p.hit + wrong) for e, p in right.items()})
         for _ in range(3):
             doubted = Session(opened, echo=False, evaluator=evaluator)
             assert doubted.core.patience(1, 300) == (20, 20000)  # less than counting's own
@@ -157,8 +212,11 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
                 doubted.run()
             assert doubted.core.patience(20) == (1, 300)
             assert doubted.searching.believed
+            assert doubted.searching.doubted == first
             kept = index.read(opened)
-            assert index.write(opened, {**kept, first: Position(right[first].address, 10**9)})
+            assert index.write(
+                opened, {**kept, first: right[first]._replace(hit=right[first].hit + wrong)}
+            )
         # only the one gone to was forgotten
         assert kept.keys() == right.keys() - {first}
 
@@ -174,13 +232,56 @@ def test_a_count_too_high_costs_seconds(loop: str, recordings: Compiled) -> None
     command = [*harness.RELIVE, "replay", "-a", str(recording)]
     again = subprocess.run(command, capture_output=True, timeout=50)
     assert again.returncode == 0, again.stderr
-    assert b"replaying again without the positions" in again.stderr
+    first = min(right)
+    assert f"event {first} is not at the position".encode() in again.stderr
+    assert b"replaying again without the positions" in again.stderr  # the next one, too
     assert os.times().children_user - start < 12  # processor time: the bound is one of it
     with Recording(recording) as opened:
         assert index.read(opened) == right
 
 
-@pytest.mark.limit(20)
+def test_one_wrong_position(recordings: Compiled) -> None:
+    """The others are gone to as before."""
+    recording = recordings("handlers")
+    right = positions(replayed(recording, "auto"))
+    wrong = sorted(right)[len(right) // 2]
+    with Recording(recording) as opened:
+        assert index.write(opened, {**right, wrong: right[wrong]._replace(hit=1 << 40)})
+    command = [*harness.RELIVE, "replay", "-a", "--stats-json", str(recording / "stats")]
+    again = subprocess.run([*command, str(recording)], capture_output=True, timeout=50)
+    assert again.returncode == 0, again.stderr
+    assert f"event {wrong} is not at the position".encode() in again.stderr
+    assert b"without the positions" not in again.stderr
+    found = json.loads((recording / "stats").read_text())["asynchronous"]["landings"]
+    assert [one["event"] for one in found if not one["counted"]] == [wrong]
+    with Recording(recording) as opened:
+        assert index.read(opened) == right
+
+
+@pytest.mark.parametrize("evaluator", ["kernel", "uprobe", "supervisor"])
+def test_hits_that_are_counted_from_outside_are_given_their_time(
+    evaluator: str, recordings: Compiled
+) -> None:
+    """However many: but no longer than a search."""
+    given: list[tuple[int, int, int]] = []
+
+    class Looking(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            for hits in (0, 10**5, 10**6, 10**12):
+                with _impatient(Landmark(session, task), hits, evaluator):
+                    factor, ms = session.core.patience(20)
+                given.append((hits, factor, ms))
+            search.find(session, task)
+
+    replayed(recordings("calls"), "auto", Looking())
+    for hits, factor, ms in given[:4]:
+        assert factor == 20
+        if hits < 10**12:
+            assert ms == 2000 + hits * 50 // 1000
+        else:
+            assert 60_000 < ms < 100_000_000
+
+
 @pytest.mark.parametrize("loop", ["registers", "calls", "made"])
 def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
     """The stop comes wherever the task is, mostly in a stub: it is no trap of the stub's."""
@@ -191,8 +292,51 @@ def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
             session.core.patience(0, 200)
             search.find(session, task, 1)
 
-    with pytest.raises(DivergenceError, match="no end of an interval after"):
+    with pytest.raises(DivergenceError, match=r"no end of an interval after 0\.2 s"):
         replayed(recording, "auto", Passing())
+
+
+def test_each_search_has_its_own_time(recordings: Compiled) -> None:
+    """What an interval took when it was gone through before counts for nothing."""
+    recording = recordings("registers")
+    used: list[int] = []
+
+    class Twice(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            search.find(session, task)
+            for ms in (3000, 1500):  # it is in a loop that only a signal ends
+                session.core.patience(0, ms)
+                before = cpu_ns(task.tid)
+                session.core.advance(task.serial)
+                assert session.core.lost()
+                used.append(cpu_ns(task.tid) - before)
+            raise DivergenceError(number, "one thing", "another")
+
+    with pytest.raises(DivergenceError, match="one thing"):
+        replayed(recording, "auto", Twice())
+    assert used[0] > 3_000_000_000
+    assert used[1] > 1_500_000_000
+
+
+def test_counting_in_code_that_is_rewritten_has_time(recordings: Compiled) -> None:
+    """Each hit may cost as much as one that the supervisor counts."""
+    given: list[int] = []
+    count_to = InProcess.count_to
+
+    def looking(self: InProcess, number: int) -> int | None:
+        mark = self._mark
+        factor, ms = mark.core.patience(20)
+        mark.core.patience(factor, ms)
+        if self.site.guard is not None:
+            given.append(ms - 2000 - number * 50 // 1000)
+        return count_to(self, number)
+
+    recording = recordings("made")
+    right = positions(replayed(recording, "inprocess"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InProcess, "count_to", looking)
+        assert positions(replayed(recording, "inprocess")) == right
+    assert given and set(given) == {0}
 
 
 @pytest.mark.parametrize("content", [b"", b"RLX1", b"nonsense" * 100])
@@ -217,11 +361,13 @@ def test_index_that_cannot_be_written(recordings: Compiled) -> None:
 
 
 def test_index_of_a_replay_that_ends_early(recordings: Compiled) -> None:
-    """What was found until then is kept, but for the last, which may be to blame."""
+    """What was found until then is kept, but for the last few, any of which may be to blame; what
+    was known of the rest stays."""
     recording = recordings("calls")
     right = positions(replayed(recording, "auto"))
-    (recording / "index").unlink()
-    last = max(right)
+    events = sorted(right)
+    assert len(events) > SUSPECTS + 2
+    last = events[SUSPECTS + 1]
 
     class Diverging(Plan):
         def find(self, session: Session, number: int, task: Task) -> None:
@@ -229,11 +375,32 @@ def test_index_of_a_replay_that_ends_early(recordings: Compiled) -> None:
             if number == last:
                 raise DivergenceError(number, "one thing", "another")
 
-    with pytest.raises(DivergenceError):
-        replayed(recording, "auto", Diverging())
+    for known in ({}, right):
+        with Recording(recording) as opened:
+            assert index.write(opened, known)
+        with pytest.raises(DivergenceError):
+            replayed(recording, "auto", Diverging())
+        with Recording(recording) as opened:
+            kept = index.read(opened)
+        rest = events[SUSPECTS + 2 :] if known else []
+        assert kept == {e: right[e] for e in [*events[:2], *rest]}
+
+
+def test_index_of_a_replay_that_is_interrupted(recordings: Compiled) -> None:
+    recording = recordings("calls")
+    right = positions(replayed(recording, "auto"))
+    (recording / "index").unlink()
+
+    class Interrupted(Plan):
+        def find(self, session: Session, number: int, task: Task) -> None:
+            search.find(session, task)
+            if number == max(right):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replayed(recording, "auto", Interrupted())
     with Recording(recording) as opened:
-        kept = index.read(opened)
-    assert kept == {e: p for e, p in right.items() if e != last}
+        assert index.read(opened) == {e: right[e] for e in sorted(right)[:-SUSPECTS]}
 
 
 def test_the_index_belongs_to_one_log(recordings: Compiled) -> None:
@@ -292,7 +459,7 @@ def test_the_closest_candidate_is_told(
             address = base + offset
             if session.core.sample_word(address) is not None:
                 session.write(task, address, bytes(8))
-                session.core.patience(1, 500)
+                session.core.patience(0, 1000)  # some 30 000 hits, whoever decides them
             search.find(session, task)
 
     with pytest.raises(DivergenceError) as error:

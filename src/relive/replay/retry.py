@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from relive import _core
 from relive.errors import DivergenceError
 from relive.replay.rewind import CannotRewind, Checkpoint
+from relive.replay.search.searching import SUSPECTS
 from relive.trace.events import decode_out
 from relive.trace.index import Position
 from relive.tracee.cputime import cpu_ns
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from relive.replay.session import Session
     from relive.replay.tasks import Task
 
-#: Landmarks before a divergence that are examined.
-SUSPECTS: Final = 8
 #: Places of one interval that are looked at, and how long.
 PLACES: Final = 1024
 PLACES_SECONDS: Final = 20.0

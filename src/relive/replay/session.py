@@ -18,7 +18,7 @@ from relive.replay.tasks import Space, Task
 from relive.trace.reader import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from relive.replay.retry import Plan
@@ -50,15 +50,17 @@ class Session:
         plan: Plan | None = None,
         printed: tuple[int, int] = (0, 0),
         use_index: bool = True,
+        but: Iterable[int] = (),
     ) -> None:
         """plan: of a replay that is made again.  printed: bytes of stdout and stderr that others
-        before it have printed.  use_index: whether positions in the recording's index are believed.
+        before it have printed.  use_index: whether positions in the recording's index are believed;
+        but: not of these events.
 
         Raises Unsupported, UsageError: that evaluator can't be used.
         """
         self.statistics = Statistics()
         self.recording = recording
-        self.searching = Searching(recording, evaluator, use_index=use_index)
+        self.searching = Searching(recording, evaluator, use_index=use_index, but=but)
         self.core = _core.Replayer()
         if echo:
             self.core.set_output(1, 2, *printed)
@@ -125,8 +127,8 @@ class Session:
                 self.events = chunk.first_event + chunk.n_events
                 if reached is not None:
                     reached(self.events)
-        except DivergenceError:
-            self.searching.diverged()
+        except BaseException:
+            self.searching.ended_early()
             raise
         finally:
             tasks.kill_all(self)
@@ -272,6 +274,8 @@ def _replayed(
     """A replay that went through: the first, or one that found another place for a landmark."""
     session = Session(recording, echo=echo, evaluator=evaluator)
     retrier = None
+    but: set[int] = set()
+    use_index = True
     while True:
         try:
             session.run(reached)
@@ -279,12 +283,23 @@ def _replayed(
             from relive.replay.retry import Plan, Retrier
 
             plan = Plan()
-            if session.searching.believed and retrier is None:
+            believed = session.searching.believed and retrier is None
+            doubted = session.searching.doubted
+            if believed and doubted == error.event and not but:
+                # It was the count that led astray: the other positions are as good as before.
+                but.add(doubted)
+                sys.stderr.write(
+                    f"relive: note: event {error.event} is not at the position that the recording's"
+                    f" index has ({error.found}); replaying again without that position\n"
+                )
+            elif believed:
+                use_index = False
                 sys.stderr.write(
                     f"relive: note: event {error.event} differs; replaying again without the"
                     " positions that the recording's index has\n"
                 )
             else:
+                use_index = False
                 if retrier is None:
                     retrier = Retrier(retries)
                 if not retrier.again(error, session.landmarks):
@@ -301,7 +316,8 @@ def _replayed(
             evaluator=evaluator,
             plan=plan,
             printed=printed,
-            use_index=False,
+            use_index=use_index,
+            but=but,
         )
 
 

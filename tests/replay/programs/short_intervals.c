@@ -186,6 +186,17 @@ static void trampolines(void)
     mix(counter);
 }
 
+/* Short instructions that are entered one further every time, by a jump to an address that is computed. Where the
+ * program lies in the lowest 2 GiB, a jump fits at a division over those that follow only. */
+static void computed(void)
+{
+    while (!enough())
+        __asm__ volatile("movl $7, %%ecx\n xorl %%edx, %%edx\n leaq 1f(%%rip), %%rax\n addq %0, %%rax\n"
+                         "jmp *%%rax\n1:\n .rept 12\n xorl %%edx, %%edx\n divl %%ecx\n .endr\n"
+                         : : "r"(counter++ % 22 * 2) : CLOBBERED);
+    mix(counter);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -195,7 +206,7 @@ int main(int argc, char **argv)
         {"registers", registers}, {"memory", memory}, {"vector", vector},     {"calls", calls},
         {"tight", tight},         {"strings", strings},     {"made", made},     {"remade", remade},
         {"handlers", handlers},
-        {"trampolines", trampolines},
+        {"trampolines", trampolines}, {"computed", computed},
     };
 
     wanted(argc - 1, argv + 1);

@@ -28,13 +28,17 @@ apart; many a landmark is among them."""
 _SLOWER: Final = {"in-process": 200, "uprobe": 5_000, "kernel": 50_000, "supervisor": 100_000}
 """How many times its recorded time an interval may take at most: what a hit costs, against a loop
 of a quarter of a nanosecond."""
+_GUARDED: Final = "supervisor"
+"""Where the program may write to the code, each hit may cost a fault and a debug exception, too."""
 _NEAR: Final = 8
 """Hits that are counted from outside rather than by arming anything."""
 _PATIENCE_MS: Final = 2000
 _A_HIT_US: Final = 50
 _FACTOR: Final = 20
-"""How long counting may take: factor times the recorded time, and so much besides.  A hit that the
-kernel or the supervisor counts takes 10 to 25 µs of the task's time."""
+_SEARCH_MS: Final = 20_000
+"""How long counting may take: factor times the recorded time, and so much besides; but no longer
+than a search by the same evaluator.  A hit that the kernel or the supervisor counts takes 10 to
+25 µs of the task's time."""
 _PERIOD: Final = 150
 """Hits that are counted by the kernel rather than by a new site: patching one costs as much."""
 
@@ -57,12 +61,10 @@ def find(
 
 def _find(mark: Landmark, searching: Searching) -> Found:
     known = searching.positions.get(mark.event)
-    if known is not None and (mark.skip or known.address != mark.address):
-        del searching.positions[mark.event]
-        known = None
     if known is not None:
         # Taken out first: should the search fail, the next one must not begin with it.
-        del searching.positions[mark.event]
+        searching.doubt(mark.event)
+    if known is not None and not mark.skip and known.address == mark.address:
         mark.counted = searching.believed = True
         found = _straight(mark, searching, known.hit)
         if found is not None:
@@ -74,15 +76,19 @@ def _find(mark: Landmark, searching: Searching) -> Found:
 
 
 @contextmanager
-def _impatient(mark: Landmark, slow_hits: int = 0) -> Iterator[None]:
+def _impatient(
+    mark: Landmark, slow_hits: int = 0, evaluator: str = InProcess.name
+) -> Iterator[None]:
     """While a position is believed, a task counts as lost sooner: a count that is too high would
     else keep an endless loop running.  The replay that follows a divergence doesn't believe it.
 
-    slow_hits: that will be told from outside the process.
+    slow_hits: that the evaluator will be told from outside the process.
     """
     core = mark.core
     factor, ms = core.patience(_FACTOR)
-    core.patience(min(factor, _FACTOR), min(ms, _PATIENCE_MS + slow_hits * _A_HIT_US // 1000))
+    most = _SEARCH_MS + _SLOWER[evaluator] * core.interval_ms()
+    slow = min(slow_hits * _A_HIT_US // 1000, most)
+    core.patience(min(factor, _FACTOR), min(ms, _PATIENCE_MS) + slow)
     try:
         yield
     finally:
@@ -101,11 +107,14 @@ def _search(mark: Landmark, searching: Searching) -> Found:
     return _run(mark, Supervisor(mark))
 
 
-def _run(mark: Landmark, armed: Armed) -> Found:
-    core = mark.session.core
-    factor, ms = core.patience(_SLOWER[armed.name])
-    # a replay that may be made again without the index need not be patient
-    core.patience(factor if mark.counted else max(factor, _SLOWER[armed.name]), ms)
+def _run(mark: Landmark, armed: Armed, as_slow_as: str = "") -> Found:
+    """as_slow_as: the evaluator whose hits cost as much, if it is another."""
+    core, slower = mark.session.core, _SLOWER[as_slow_as or armed.name]
+    factor, ms = core.patience(slower)
+    # A replay that may be made again without the index need not be patient; and who sets a factor
+    # of 0 wants no more than the time besides.
+    as_it_is = mark.counted or not factor
+    core.patience(factor if as_it_is else max(factor, slower), ms)
     try:
         hits = drive(mark, armed)  # (which may change mark.before)
     finally:
@@ -126,7 +135,7 @@ def _inprocess(mark: Landmark, searching: Searching) -> Found:
         site = sites.ordered(mark.address, order)
     else:
         site.switch(sites.target, on=True)
-    found = _run(mark, InProcess(mark, sites, site))
+    found = _run(mark, InProcess(mark, sites, site), _GUARDED if site.guard else "")
     if found.hits <= _PROBES:
         sites.near.add(mark.address)
     return found
@@ -201,13 +210,13 @@ def _count(mark: Landmark, searching: Searching, number: int) -> tuple[str, int 
         if searching.evaluator == "auto" and number <= _NEAR:
             break
         try:
-            with _impatient(mark, 0 if name == InProcess.name else number):
+            with _impatient(mark, 0 if name == InProcess.name else number, name):
                 return name, way(mark, searching, number)
         except CannotSearch as e:
             mark.session.statistics.passed_over(name, str(e))
     armed = Supervisor(mark)
     try:
-        with _impatient(mark, number):
+        with _impatient(mark, number, armed.name):
             other = armed.count_to(number - mark.before)
         if other is not None:
             mark.before += armed.hits()
@@ -227,7 +236,8 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
         site.switch(sites.target, on=True)
     armed = InProcess(mark, sites, site)
     try:
-        return armed.count_to(number)
+        with _impatient(mark, number if site.guard else 0, _GUARDED):
+            return armed.count_to(number)
     finally:
         armed.disarm()
 

@@ -22,6 +22,11 @@ from relive.tracee.patching.patcher import Happened, Trap
 if TYPE_CHECKING:
     from relive.replay.search.sites import Site, Sites
 
+STRAYS: Final = 32
+"""After so many jumps into the bytes that a site's jump displaced, each a stop of some 150 µs, they
+are compared with the hits."""
+_HITS_A_STRAY: Final = 10
+"""So many hits cost another evaluator as much as one of them."""
 _FAULTS: Final = (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
@@ -41,6 +46,7 @@ class InProcess:
         self._offset = 0  # of the trap of the candidate at hand
         self._registers: list[int] = []  # at it
         self._tests: set[tuple[int, int]] = set()
+        self._strays = 0  # since the site was made
         self._alive = True
         self._start = 0  # of the counter
         self._until = 0  # the hit counted to, 0 when searching
@@ -89,6 +95,8 @@ class InProcess:
             trap = site.patcher.resolve(tid, signo)
             if trap is None or trap.what is Happened.DISPLACED:
                 return status
+            if trap.what is Happened.STRAY:
+                self._stray(site)
             if trap.what is Happened.BODY:
                 original = site.body.looping(trap.offset)
                 if original is None:
@@ -119,6 +127,20 @@ class InProcess:
         self._site = self._sites.again(mark.address)
         self._prepare(self._site)
         return None
+
+    def _stray(self, site: Site) -> None:
+        """Displaced bytes were jumped into. When that happens all the time, the site is made anew
+        without displacing those.  Raises CannotSearch where that is not possible, OSError."""
+        self._strays += 1
+        if self._strays < STRAYS or self._strays * _HITS_A_STRAY < self.hits():
+            return
+        self._mark.before += self.hits()
+        self._strays = 0
+        self._site = None
+        if site.guard is not None:
+            site.guard.set(self._target, on=False)
+        self._site = self._sites.avoiding(self._mark.address)
+        self._prepare(self._site)
 
     def _remove(self, site: Site) -> None:
         if site.guard is not None:

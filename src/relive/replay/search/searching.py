@@ -9,11 +9,15 @@ from relive.trace import index
 from relive.trace.index import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from relive.conditions.kernel.programs import Programs
     from relive.replay.search.kernel import Uprobes
     from relive.trace.reader import Recording
 
 EVALUATORS: Final = ("auto", "inprocess", "kernel", "uprobe", "supervisor")
+SUSPECTS: Final = 8
+"""Landings before a divergence that may be to blame for it."""
 
 
 class Searching:
@@ -21,13 +25,19 @@ class Searching:
 
     evaluator: one of EVALUATORS; others than auto are tried first wherever they can serve.
     positions: of asynchronous events, by event: from the recording's index, and found since.
-    believed: whether one from the index was gone to.
+    believed: whether one from the index was gone to.  doubted: the event whose position is being
+    gone to, or was not the right one; None when there is no such.
     """
 
     def __init__(
-        self, recording: Recording, evaluator: str = "auto", *, use_index: bool = True
+        self,
+        recording: Recording,
+        evaluator: str = "auto",
+        *,
+        use_index: bool = True,
+        but: Iterable[int] = (),
     ) -> None:
-        """use_index: whether the recording's index is believed.
+        """use_index: whether the recording's index is believed; but: not of these events.
 
         Raises Unsupported: the machine doesn't allow this evaluator at all; UsageError."""
         if evaluator not in EVALUATORS:
@@ -43,7 +53,13 @@ class Searching:
         self._known = index.read(recording)
         self.positions = dict(self._known) if use_index else {}
         self.believed = False
+        self.doubted: int | None = None
+        self._wrong: set[int] = set()  # events whose positions don't stay in the index
+        self._landings: list[int] = []  # events
         self._last: dict[int, int] = {}  # event of each task's last landing
+        for event in but:
+            self.positions.pop(event, None)
+            self._wrong.add(event)
         self._programs: Programs | None = None
         self._uprobes: Uprobes | None = None
 
@@ -66,15 +82,28 @@ class Searching:
             self._uprobes = Uprobes(self.programs)
         return self._uprobes
 
+    def doubt(self, event: int) -> None:
+        """The position known of the event is not to be gone to again, until it is found."""
+        del self.positions[event]
+        self.doubted = event
+        self._wrong.add(event)
+
     def landed(self, event: int, task: int, position: Position) -> None:
         """An event was found; task: its serial."""
         self.positions[event] = position
+        self.doubted = None
+        self._wrong.discard(event)
+        self._landings.append(event)
         self._last[task] = event
 
-    def diverged(self) -> None:
-        """The replay came to an end that it should not: any task's last landing may be to blame."""
-        for event in self._last.values():
-            self.positions.pop(event, None)
+    def ended_early(self) -> None:
+        """The replay came to an end before the recording's: what it found last was not followed by
+        enough that was verified, and an ambiguous landmark may have been found at a wrong place.
+        Where a count led astray, what was known before stays."""
+        for event in {*self._landings[-SUSPECTS:], *self._last.values()}:
+            position = self.positions.pop(event, None)
+            if self.doubted is None or position != self._known.get(event):
+                self._wrong.add(event)
 
     def code_moves(self, start: int, end: int) -> None:
         """Mappings change there."""
@@ -89,9 +118,13 @@ class Searching:
         if self._programs is not None:
             self._programs.close()
             self._programs = None
-        if self.positions != self._known and not self._recording.live:
-            index.write(self._recording, self.positions)
-            self._known = dict(self.positions)
+        # Positions that this replay did not come to stay: they may be right.
+        positions = {**self._known, **self.positions}
+        for event in self._wrong:
+            positions.pop(event, None)
+        if positions != self._known and not self._recording.live:
+            index.write(self._recording, positions)
+            self._known = positions
 
 
 def _missing(evaluator: str) -> str | None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _PAGE: Final = 4096
 _N_KEPT: Final = 256
 _SYS_MUNMAP: Final = 11
+_HEAP_ROOM: Final = 16 << 20
+"""Left free behind the heap by stubs that can't lie elsewhere: they give way to it."""
 _N_TELLING: Final = 3
 """Words that a site remembers from one landmark to the next."""
 
@@ -100,6 +102,7 @@ class Sites:
         self._blocks: list[int] = []  # free blocks of data
         self._sites: dict[int, Site] = {}  # their jumps are not in place
         self.near: set[int] = set()
+        self._entered: set[int] = set()  # addresses that are jumped to in ways nobody can know
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether a patch or memory of the stubs lies there."""
@@ -144,6 +147,17 @@ class Sites:
         self._forget(address)
         return self.make(address, site.body.order, site.telling, probed=site.probed)
 
+    def avoiding(self, address: int) -> Site:
+        """The site made anew, without displacing bytes that turned out to be jumped into; its jump
+        is in place before and after.  Raises CannotSearch, OSError."""
+        site = self._sites[address]
+        self._entered |= site.patcher.learned
+        self.remove(address)
+        try:
+            return self.make(address, site.body.order, site.telling, probed=site.probed)
+        except CannotSearch as e:
+            raise CannotSearch(f"what a jump would displace is jumped into: {e}") from None
+
     def drop(self, address: int) -> None:
         """The site goes; what the program wrote there stays."""
         if self._sites[address].stale(self.target):
@@ -187,7 +201,8 @@ class Sites:
         if len(self._sites) >= _N_KEPT:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
-        patcher = Patcher(self.target)
+        patcher = Patcher(self.target, heap_room=_HEAP_ROOM)
+        patcher.learned |= self._entered
         fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
         around = loop.find(self.target.read, address) if fixed else None
         try:

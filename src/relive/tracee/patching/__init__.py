@@ -103,10 +103,11 @@ Where stubs lie
 ===============
 
 arenas.py maps pages near the code, by a system call that a stopped task is made to execute.
-Never where brk or the stack grow, and never where `Target.usable` objects (a replay knows what
-will be mapped later).  The pages are readable and executable, not writable; the supervisor writes
-through /proc/PID/mem.  A thousand puns take about a thousand pages, each a mapping of its own
-(vm.max_map_count is 65530 by default).
+Never where brk or the stack grow, and never where `Target.usable` objects.  A replay is told
+before the heap grows and takes its stubs away: those with a single window, of which a program in
+the lowest 2 GiB loses many to the heap's room, may lie nearer there.  The pages are readable and
+executable, not writable; the supervisor writes through /proc/PID/mem.  A thousand puns take about
+a thousand pages, each a mapping of its own (vm.max_map_count is 65530 by default).
 
 
 Reading, forking, going

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 from relive.arch.x86_64 import PAGE_SIZE, USER_SPACE_END
-from relive.tracee.maps import PROT_EXEC, PROT_READ
+from relive.tracee.maps import PROT_EXEC, PROT_READ, Mapping
 from relive.tracee.patching.space import ANY, Allowed, Intervals, find
 from relive.tracee.patching.target import Target
 
@@ -27,7 +27,7 @@ _CLEAR: Final = 48 << 20
 of zero (immediates often do) have one window, below 16 MiB, and need just that."""
 _CHUNK: Final = 16 * PAGE_SIZE
 _LOWEST: Final = 16 * PAGE_SIZE
-_HEAP_ROOM: Final = 1 << 30
+HEAP_ROOM: Final = 1 << 30
 """Left free above the program and its heap, for brk to grow into."""
 _STACK_ROOM: Final = 256 << 20
 """Left free below the initial thread's stack, which grows down; the kernel keeps its own
@@ -41,10 +41,15 @@ class NoRoom(OSError):
 class Arenas:
     """Stub pages.  All methods may make system calls in the target."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, heap_room: int = HEAP_ROOM) -> None:
+        """heap_room: bytes that are left free above the program and its heap where a stub can't lie
+        elsewhere: fewer than HEAP_ROOM for an owner that takes its stubs away when the heap comes.
+        """
         self._target = target
+        self.heap_room = heap_room
         self._free = Intervals()
         self._gaps = Intervals()
+        self._exact = Intervals()  # gaps for stubs that have one window
         self._pages: list[tuple[int, int]] = []
 
     def inherit(self, parent: Arenas) -> None:
@@ -56,6 +61,11 @@ class Arenas:
 
     def refresh(self) -> None:
         """Looks again what is mapped: to be called before sites are placed."""
+        maps = [m for m in self._target.maps() if m.start < USER_SPACE_END]
+        self._gaps = self._between(maps, HEAP_ROOM)
+        self._exact = self._between(maps, self.heap_room)
+
+    def _between(self, maps: Iterable[Mapping], heap_room: int) -> Intervals:
         gaps = Intervals()
         gaps.add(_LOWEST, USER_SPACE_END)
         pid = self._target.pid
@@ -63,15 +73,13 @@ class Arenas:
             program = os.readlink(f"/proc/{pid}/exe")
         except OSError:
             program = ""
-        for m in self._target.maps():
-            if m.start >= USER_SPACE_END:
-                continue
+        for m in maps:
             gaps.remove(m.start, m.end)
             if m.name == "[heap]" or (program and m.name == program):
-                gaps.remove(m.end, m.end + _HEAP_ROOM)
+                gaps.remove(m.end, m.end + heap_room)
             elif m.name == "[stack]":
                 gaps.remove(m.start - _STACK_ROOM, m.start)
-        self._gaps = gaps
+        return gaps
 
     def place(self, origin: int, allowed: Allowed, before: int, after: int) -> int:
         """An address A whose displacement from `origin` is allowed, with [A - before, A + after)
@@ -142,6 +150,7 @@ class Arenas:
         )
         if got == start:
             self._gaps.remove(start, start + size)
+            self._exact.remove(start, start + size)
             return True
         if got > 0:  # a kernel before 4.17 takes the address as a hint
             self._target.syscall(SYS_MUNMAP, got, size)
@@ -169,12 +178,12 @@ class Arenas:
     ) -> int | None:
         low, high = bounds
         for _ in range(32):
-            at = find(self._gaps, origin, allowed, before, after, (low, high))
+            at = find(self._exact, origin, allowed, before, after, (low, high))
             if at is None:
                 return None
             start = (at - before) & -PAGE_SIZE
             end = (at + after + PAGE_SIZE - 1) & -PAGE_SIZE
             if self._map_code(start, end):
                 return at
-            self._gaps.remove(start, end)
+            self._exact.remove(start, end)
         return None

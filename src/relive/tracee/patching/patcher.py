@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from iced_x86 import Instruction
 
 from relive.arch import x86_64
-from relive.tracee.patching.arenas import Arenas
+from relive.tracee.patching.arenas import HEAP_ROOM, Arenas
 from relive.tracee.patching.decode import MAX_INSTRUCTION, Function, analyse, instructions
 from relive.tracee.patching.patch import (
     Body,
@@ -56,9 +56,10 @@ class Patcher:
     that was reported has gone through `resolve`.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, heap_room: int = HEAP_ROOM) -> None:
+        """heap_room: see Arenas."""
         self.target = target
-        self.arenas = Arenas(target)
+        self.arenas = Arenas(target, heap_room)
         self.learned: set[int] = set()
         """Addresses that turned out to be jumped to: sites patched from now on avoid them."""
         self._sites: dict[int, Patch] = {}
@@ -244,7 +245,7 @@ class Patcher:
     def fork(self, target: Target) -> Patcher:
         """The patcher of a child that `fork` just made: it has the same patches, and its own
         copy of the stubs.  (Bodies are shared, and so is what they count.)"""
-        other = Patcher(target)
+        other = Patcher(target, heap_room=self.arenas.heap_room)
         twins = {id(p.patch): p.patch for p in self._placed.values()}
         copies = {
             key: replace(
