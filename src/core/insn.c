@@ -233,7 +233,7 @@ static void one(struct cursor *c, uint8_t op, bool wide, bool short_address, uin
         break;
     case 0x9c: /* pushf */
     case 0x9d: /* popf */
-        ret->flags = INSN_UNSTEPPED;
+        ret->flags = INSN_FLAGS;
         break;
     case 0xc2:
     case 0xc3:

@@ -20,10 +20,12 @@ enum insn_flow {
 /* It can't be executed elsewhere: the program's own breakpoints, loads of segment registers (which
  * delay traps), sysenter, odd calls. */
 #define INSN_FIXED 1u
-/* A single step of it would show (pushf, popf, iret), be delayed, or abort a transaction. */
+/* A single step of it would show (iret), be delayed, or abort a transaction. */
 #define INSN_UNSTEPPED 2u
+/* pushf, popf: a step would show, a breakpoint behind it does not. */
+#define INSN_FLAGS 4u
 /* The kernel emulates it at a uprobe (arch/x86/kernel/uprobes.c). */
-#define INSN_EMULATED 4u
+#define INSN_EMULATED 8u
 
 struct insn {
     uint8_t len; /* 0: not known, or cut off */

@@ -195,6 +195,13 @@ static bool calls(const uint8_t *code, const struct insn *insn)
     return insn->len == 2 && code[0] == 0x0f && code[1] == 0x05;
 }
 
+/* A step of what pushes the flags shows the trap flag. One of what sets them is taken for the program's
+ * own stepping (is_setting_trap_flag in arch/x86/kernel/step.c), as is that into a handler: so no task stays there. */
+static int step(struct move *m, const struct insn *insn, uint64_t rip)
+{
+    return insn->flags & INSN_FLAGS ? run_to(m, rip + insn->len) : move_on(m, PTRACE_SINGLESTEP);
+}
+
 static bool can_step(const struct task *t, const struct insn *insn, const struct regs *regs)
 {
     return insn->len && !(insn->flags & INSN_UNSTEPPED) && !(regs->r[R_EFLAGS] & FLAG_TRAP) &&
@@ -259,7 +266,7 @@ static int go(struct recorder *r, struct move *m, bool stopped, struct regs *reg
             learn(r, t, &s, s.n / 2); /* little is known of where the others lead */
             return 0;
         }
-        if ((rc = move_begin(m)) || (rc = moved(m, move_on(m, PTRACE_SINGLESTEP), regs)))
+        if ((rc = move_begin(m)) || (rc = moved(m, step(m, &insn, rip), regs)))
             return rc;
         r->n_steps++;
     }
