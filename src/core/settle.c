@@ -35,6 +35,7 @@ struct move {
     siginfo_t info;
     uint64_t mask;
     bool begun;
+    uint64_t end; /* where a byte that faults was put, 0: nowhere */
 };
 
 /* Other signals wait meanwhile, in the kernel; those that an instruction may cause do not
@@ -89,7 +90,16 @@ static int comes_first(struct task *t, int status)
     return 1;
 }
 
-/* Until the trap that ends a step, or that of the breakpoint in END_SLOT: 0. 1: another stop comes first. */
+static bool at_end(const struct move *m, const siginfo_t *info)
+{
+    uint64_t rip;
+
+    return m->end && info->si_signo == SIGSEGV && info->si_code == SI_KERNEL &&
+           !reg_peek(m->t->tid, R_RIP, &rip) && rip == m->end;
+}
+
+/* Until the trap that ends a step, or that of the breakpoint in END_SLOT, or the fault at m->end: 0.
+ * 1: another stop comes first. */
 static int move_on(struct move *m, int request)
 {
     struct task *t = m->t;
@@ -118,6 +128,8 @@ static int move_on(struct move *m, int request)
                 return 0;
             continue; /* of a breakpoint that has gone */
         }
+        if (at_end(m, &info))
+            return 0;
         if (caused(signo) && info.si_code > 0)
             return comes_first(t, status);
         if ((rc = stash_add(&t->stash, t->tid, signo)))
@@ -125,11 +137,30 @@ static int move_on(struct move *m, int request)
     }
 }
 
+/* By a privileged instruction, written over the code for the time being. -EIO where that can't be done. */
+static int run_to_fault(struct move *m, uint64_t address)
+{
+    const uint8_t hlt = 0xf4;
+    uint8_t original;
+    int rc, back;
+
+    if (mem_read(&m->t->mem, address, &original, 1) || mem_write(&m->t->mem, address, &hlt, 1))
+        return -EIO;
+    m->end = address;
+    rc = move_on(m, PTRACE_CONT);
+    m->end = 0;
+    back = mem_write(&m->t->mem, address, &original, 1);
+    return rc < 0 || !back ? rc : back;
+}
+
 static int run_to(struct move *m, uint64_t address)
 {
-    int rc = hw_break(m->t->tid, END_SLOT, address), clear;
+    int rc, clear;
 
-    if (rc || (rc = move_on(m, PTRACE_CONT)) < 0)
+    /* a trap would take away that SIGTRAP is ignored */
+    if (spin_trap_ignored(m->t) && (rc = run_to_fault(m, address)) != -EIO)
+        return rc;
+    if ((rc = hw_break(m->t->tid, END_SLOT, address)) || (rc = move_on(m, PTRACE_CONT)) < 0)
         return rc;
     clear = hw_break(m->t->tid, END_SLOT, 0);
     return clear ? clear : rc;
@@ -205,7 +236,7 @@ static int step(struct move *m, const struct insn *insn, uint64_t rip)
 static bool can_step(const struct task *t, const struct insn *insn, const struct regs *regs)
 {
     return insn->len && !(insn->flags & INSN_UNSTEPPED) && !(regs->r[R_EFLAGS] & FLAG_TRAP) &&
-           !spin_trap_ignored(t);
+           (insn->flags & INSN_FLAGS || !spin_trap_ignored(t));
 }
 
 /* Looks at a place, and whether the task should stay there: 1; or 0, or -errno. */

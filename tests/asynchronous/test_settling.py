@@ -150,3 +150,13 @@ def test_an_ignored_trap_stays_ignored(loops: Loops, tmp_path: Path) -> None:
     assert len(run.places) > 20
     assert run.stats["steps"] == 0
     assert run.outcome.stdout.endswith(b"ignored open 0\n")
+
+
+@pytest.mark.limit(100)
+def test_copies_end_without_a_trap(loops: Loops, tmp_path: Path) -> None:
+    """A repeated string instruction is left by a fault where a trap would show."""
+    run = Run(loops, tmp_path, "none", 15_000, "ignore")
+    assert len(run.places) > 5
+    assert run.stats["settled"] > 0
+    assert run.outcome.stdout.endswith(b"ignored open 0\n")
+    run.replay()
