@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from relive.arch import x86_64
 from relive.trace.kinds import Kind
@@ -27,6 +28,7 @@ class Loops:
         self.binary = binary
         with binary.open("rb") as file:
             table = ELFFile(file).get_section_by_name(".symtab")
+            assert isinstance(table, SymbolTableSection)
             self.symbols = {s.name: s["st_value"] for s in table.iter_symbols()}
 
     def offsets(self, mode: str) -> range:
@@ -55,7 +57,7 @@ class Run:
 
     def __init__(self, loops: Loops, directory: Path, mode: str, rounds: int, *more: str) -> None:
         self.recording = directory / "recording"
-        command = [loops.binary, mode, str(rounds), *more]
+        command: list[str | Path] = [loops.binary, mode, str(rounds), *more]
         record = [*harness.RELIVE, "record", "-q", "--verify-memory=events", "-c", "1"]
         self.outcome = harness.run(
             [*record, "-o", self.recording, "--", *command], cwd=directory, timeout=60
@@ -93,7 +95,7 @@ class Run:
 @pytest.mark.limit(100)
 @pytest.mark.parametrize("trap", ["", "block"])
 def test_the_one_good_place(loops: Loops, tmp_path: Path, trap: str) -> None:
-    run = Run(loops, tmp_path, "good", 30_000_000, *[trap][: bool(trap)])
+    run = Run(loops, tmp_path, "good", 30_000_000, *filter(None, [trap]))
     assert set(run.places) == {loops.symbols["good_place"] % 4096}
     assert len(run.places) > 20
     assert run.outcome.stdout.endswith(b"handled blocked 0\n" if trap else b"handled open 1\n")
@@ -105,7 +107,7 @@ def test_the_one_good_place(loops: Loops, tmp_path: Path, trap: str) -> None:
 
 @pytest.mark.limit(100)
 def test_no_good_place(loops: Loops, tmp_path: Path) -> None:
-    """One round is stepped, then the best place is known: the branch, which a uprobe could serve."""
+    """One round is stepped, then the best place is known: the branch, for a uprobe."""
     run = Run(loops, tmp_path, "none", 15_000)
     assert len(run.places) > 5
     assert run.stats["steps"] < 16 * run.stats["settled"]
@@ -115,7 +117,7 @@ def test_no_good_place(loops: Loops, tmp_path: Path) -> None:
 @pytest.mark.limit(100)
 @pytest.mark.parametrize("trap", ["", "block"])
 def test_nobody_sees_the_trap_flag(loops: Loops, tmp_path: Path, trap: str) -> None:
-    run = Run(loops, tmp_path, "flags", 3_000_000, *[trap][: bool(trap)])
+    run = Run(loops, tmp_path, "flags", 3_000_000, *filter(None, [trap]))
     assert len(run.places) > 20
     assert run.stats["steps"] > 20
     seen, traps = run.outcome.stdout.splitlines()

@@ -1,5 +1,5 @@
-"""How cheaply a replay could stop at a place, as the recorder tells it: against the patcher, and its
-decoder against iced-x86."""
+"""How cheaply a replay could stop at a place, as the recorder tells it: against the patcher, and
+its decoder against iced-x86."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def same(found: Insn, instruction: Instruction) -> bool:
 def text_of(path: str) -> tuple[int, bytes]:
     with open(path, "rb") as file:
         section = ELFFile(file).get_section_by_name(".text")
+        assert section is not None
         return section["sh_addr"], section.data()
 
 
@@ -155,7 +156,7 @@ def places(process: Process, number: int, rng: random.Random) -> list[int]:
 
 @pytest.mark.limit(150)
 def test_against_the_patcher(library: ctypes.CDLL) -> None:
-    """Hardly any place that is called good can't be patched, and few that can be are passed over."""
+    """Hardly any place that is called good can't be patched; few that can be are passed over."""
     script = "while 1: pass"
     outcomes: Counter[tuple[bool, bool]] = Counter()
     with Tracer([os.path.realpath(sys.executable), "-c", script]) as tracer:

@@ -32,6 +32,8 @@ LOOPS = (
     *("handlers", "trampolines"),
 )
 LANDINGS = 4
+IN_A_LOOP = 50
+"""Hits that only an address in a loop gets."""
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,8 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
     need(evaluator)
     recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
+    # a few signals land elsewhere, where the address is never come by again
+    right = {e: p for e, p in right.items() if p.hit > IN_A_LOOP}
     first = min(right)
     with Recording(recording) as opened:
         assert index.write(opened, {e: p._replace(hit=p.hit + 10**9) for e, p in right.items()})
@@ -160,7 +164,7 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
             kept = index.read(opened)
             assert index.write(opened, {**kept, first: Position(right[first].address, 10**9)})
         # only the one gone to was forgotten
-        assert kept.keys() == right.keys() - {first}
+        assert kept.keys() & right.keys() == right.keys() - {first}
 
 
 @pytest.mark.parametrize("loop", ["registers", "calls"])

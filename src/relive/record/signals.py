@@ -36,7 +36,7 @@ _FRAME_MAX = 32768
 # Offsets in struct rt_sigframe: return address 8, uc_flags 8, uc_link 8, then
 # uc_stack: ss_sp 8, ss_flags 8, ss_size 8 (arch/x86/include/asm/sigframe.h).
 _FRAME_STACK = 24
-# Then the registers, of which the flags are the eighteenth (struct sigcontext_64, asm/sigcontext.h).
+# Then the registers; the flags are the eighteenth (struct sigcontext_64, asm/sigcontext.h).
 _FRAME_EFLAGS = 48 + 17 * 8
 
 
