@@ -207,9 +207,9 @@ class Body:
     # -- what it compares with
 
     def set_values(
-        self, target: Target, regs: Sequence[int], words: Sequence[tuple[int, int]], hits: int
+        self, target: Target, regs: Sequence[int], words: Sequence[tuple[int, int]]
     ) -> None:
-        """hits: what the counter starts with."""
+        """The counter starts with 0."""
         flags = regs[EFLAGS]
         expected = (flags & _LAHF | 2) << 8 | (1 if flags & _OF else 0)
         pairs = [*words][:MAX_WORDS]
@@ -217,7 +217,7 @@ class Body:
         telling = pairs[0][1] if self.n_telling else regs[INDEX[self.order[0]]]
         target.write(
             self.data,
-            struct.pack("<6Q", 0, 0, 0, hits & _WORD, expected, -telling & _WORD)
+            struct.pack("<6Q", 0, 0, 0, 0, expected, -telling & _WORD)
             + struct.pack("<16Q", *(regs[INDEX[name]] for name in GENERAL))
             + b"".join(struct.pack("<QQ", *pair) for pair in pairs)
             + bytes(8),
@@ -229,6 +229,10 @@ class Body:
         target.write(self.data + _WORDS, data)
         if self.n_telling:  # the one that the front looks at
             target.write(self.data + _NEGATED, struct.pack("<Q", -words[0][1] & _WORD))
+
+    def set_hits(self, target: Target, hits: int) -> None:
+        """What the counter starts with."""
+        target.write(self.data + _HITS, struct.pack("<Q", hits & _WORD))
 
     def hits(self, target: Target) -> int:
         """The counter."""

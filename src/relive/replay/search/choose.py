@@ -225,9 +225,9 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
         site = sites.make(mark.address, GENERAL, [], probed=False)
     else:
         site.switch(sites.target, on=True)
-    armed = InProcess(mark, sites, site)
+    armed = InProcess(mark, sites, site, number)
     try:
-        return armed.count_to(number)
+        return armed.count()
     finally:
         armed.disarm()
 
