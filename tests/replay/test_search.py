@@ -29,7 +29,7 @@ Compiled = Callable[[str], Path]
 
 LOOPS = (
     *("registers", "memory", "vector", "calls", "strings", "made", "remade"),
-    *("handlers", "trampolines"),
+    *("handlers", "trampolines", "leaving"),
 )
 LANDINGS = 4
 IN_A_LOOP = 50
@@ -120,9 +120,10 @@ def test_counting_from_outside(recordings: Compiled) -> None:
 @pytest.mark.limit(100)
 @pytest.mark.parametrize("wrong", [-1, 1, 1 << 40])
 @pytest.mark.parametrize("evaluator", ["auto", "inprocess", "supervisor"])
-def test_wrong_index(wrong: int, evaluator: str, recordings: Compiled) -> None:
+@pytest.mark.parametrize("loop", ["handlers", "faulting"])
+def test_wrong_index(loop: str, wrong: int, evaluator: str, recordings: Compiled) -> None:
     """It costs time, and nothing else."""
-    recording = recordings("handlers")
+    recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
     with Recording(recording) as opened:
         bad = {e: Position(p.address, max(p.hit + wrong, 1)) for e, p in right.items()}

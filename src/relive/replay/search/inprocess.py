@@ -99,12 +99,12 @@ class InProcess:
             if trap is None or trap.what is Happened.DISPLACED:
                 return status
             if trap.what is Happened.BODY:
-                original = site.body.looping(trap.offset)
-                if original is None:
+                if trap.offset == site.body.again:
                     return trap
-                registers = list(_core.getregs(tid))  # the program's own fault, in the loop's copy
-                registers[RIP] = original
-                _core.setregs(tid, registers)
+                left = site.body.leave_loop(trap.offset, _core.getregs(tid), self._target)
+                if left is None:
+                    return trap
+                _core.setregs(tid, left)  # the program's own fault, in a copy of the loop
                 return status
 
     def _written(self, site: Site) -> int | None:
@@ -213,7 +213,8 @@ class InProcess:
         if not isinstance(trap, Trap):
             mark.before += self.hits()
             return trap
-        assert trap.offset == self.site.body.counted, "a front that counts has one trap"
+        body = self.site.body
+        assert trap.offset in (body.counted, body.again), "a front that counts has no other trap"
         self._offset = trap.offset
         self._registers = list(_core.getregs(mark.task.tid))
         self.arrive()
