@@ -280,7 +280,7 @@ static PyObject *rec_landmark(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "Ii", &serial, &sig) || !(t = need_task(self, serial)))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    rc = log_landmark(rec_of(self), t, sig);
+    rc = log_landmark(rec_of(self), t, sig, false);
     Py_END_ALLOW_THREADS
     if (rc < 0)
         return raise_errno(-rc);
@@ -708,9 +708,11 @@ static PyObject *rec_stats(PyObject *self, PyObject *ignored)
     const struct recorder *r = rec_of(self);
 
     (void)ignored;
-    return Py_BuildValue("{sKsKsK}", "events", (unsigned long long)r->log.n_events, "stops",
+    return Py_BuildValue("{sKsKsKsKsK}", "events", (unsigned long long)r->log.n_events, "stops",
                          (unsigned long long)r->n_stops, "switches",
-                         (unsigned long long)r->n_switches);
+                         (unsigned long long)r->n_switches, "settled",
+                         (unsigned long long)r->n_settled, "steps",
+                         (unsigned long long)r->n_steps);
 }
 
 static PyMethodDef rec_methods[] = {

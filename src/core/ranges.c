@@ -35,11 +35,41 @@ static int read_all(int fd, struct buf *text)
     return 0;
 }
 
+/* Room is left as the patcher leaves it (tracee/patching/arenas.py). */
+#define HEAP_ROOM (1ull << 30)
+#define STACK_ROOM (256ull << 20)
+
+static bool named(const char *line, const char *next, const char *name)
+{
+    size_t len = strlen(name);
+
+    while (next > line && (next[-1] == '\n' || next[-1] == ' '))
+        next--;
+    return (size_t)(next - line) >= len && !memcmp(next - len, name, len);
+}
+
+static void take(struct ranges *r, uint64_t start, uint64_t end)
+{
+    /* the room below the stack may reach below mappings that were read before */
+    for (; r->n_taken && r->taken[r->n_taken - 1].start >= start; r->n_taken--)
+        if (r->taken[r->n_taken - 1].end > end)
+            end = r->taken[r->n_taken - 1].end;
+    if (r->n_taken && start <= r->taken[r->n_taken - 1].end) {
+        if (end > r->taken[r->n_taken - 1].end)
+            r->taken[r->n_taken - 1].end = end;
+    } else if (r->n_taken == MAX_RANGES) {
+        r->taken[r->n_taken - 1].end = UINT64_MAX; /* not known: not free */
+    } else {
+        r->taken[r->n_taken++] = (struct range){start, end, false};
+    }
+}
+
 static void parse(struct ranges *r, const char *line)
 {
     const char *next;
 
-    for (r->n = 0; *line && r->n < MAX_RANGES; line = next) {
+    r->n_taken = 0;
+    for (r->n = 0; *line; line = next) {
         char *at;
         uint64_t start = strtoull(line, &at, 16), end;
 
@@ -48,6 +78,10 @@ static void parse(struct ranges *r, const char *line)
         if (*at != '-')
             continue;
         end = strtoull(at + 1, &at, 16);
+        take(r, named(line, next, "[stack]") ? start - STACK_ROOM : start,
+             named(line, next, "[heap]") ? end + HEAP_ROOM : end);
+        if (r->n == MAX_RANGES)
+            continue;
         /* " rw-p" */
         if (next - at < 5 || at[1] != 'r' || at[2] != 'w' ||
             (start >= AGENT_TEXT && start < SCRATCH_END))
@@ -63,8 +97,9 @@ int ranges_read(struct ranges *r, int tid)
     int fd, rc;
 
     r->valid = false;
-    if (!r->items && !(r->items = malloc(MAX_RANGES * sizeof *r->items)))
+    if (!r->items && !(r->items = malloc(2 * MAX_RANGES * sizeof *r->items)))
         return -ENOMEM;
+    r->taken = r->items + MAX_RANGES;
     snprintf(path, sizeof path, "/proc/%d/maps", tid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -84,17 +119,32 @@ void ranges_free(struct ranges *r)
     *r = (struct ranges){0};
 }
 
-const struct range *range_of(const struct ranges *r, uint64_t addr)
+/* The first that ends behind an address, NULL when there is none. */
+static const struct range *first_behind(const struct range *items, unsigned n, uint64_t addr)
 {
-    unsigned lo = 0, hi = r->n;
+    unsigned lo = 0, hi = n;
 
     while (lo < hi) {
         unsigned mid = (lo + hi) / 2;
 
-        if (addr >= r->items[mid].end)
+        if (addr >= items[mid].end)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < r->n && addr >= r->items[lo].start ? &r->items[lo] : NULL;
+    return lo < n ? &items[lo] : NULL;
+}
+
+const struct range *range_of(const struct ranges *r, uint64_t addr)
+{
+    const struct range *found = first_behind(r->items, r->n, addr);
+
+    return found && addr >= found->start ? found : NULL;
+}
+
+const struct range *range_taken(const struct ranges *r, uint64_t start, uint64_t end)
+{
+    const struct range *found = first_behind(r->taken, r->n_taken, start);
+
+    return found && found->start < end ? found : NULL;
 }

@@ -76,6 +76,8 @@ struct mm_info {
     bool no_spins;            /* debug registers can't be used: the program minds SIGTRAP */
     unsigned spins_late;      /* slices of late that ended in a loop that waits, less those that did not */
     uint64_t clock_site;      /* where a task waited by reading the time-stamp counter, 0: nowhere */
+    int trap_asked;           /* the process whose SIGTRAP was asked for, 0: none */
+    bool trap_ignored;        /* the answer */
 };
 
 /* Readings of the time-stamp counter in a row, by the same instruction (clock_spin.c). */
@@ -87,6 +89,15 @@ struct clock_readings {
     bool summed;
     bool waits;
 };
+
+/* What settling has found out about a place (settle.c). */
+struct known_place {
+    uint64_t address;
+    uint32_t mm;
+    uint8_t grade; /* the best that comes after it */
+    uint8_t uses;  /* that are left */
+};
+#define KNOWN_PLACES 256u
 
 struct task {
     uint32_t serial;
@@ -136,6 +147,7 @@ struct task {
     bool rewound; /* has executed nothing since it was put back before the call that it had reached */
     bool marked; /* fresh or rewound when resumed: see mark_fresh */
     bool unplaced; /* has run since its last event, and no event will tell how far: goes on first */
+    bool left_stop; /* it was moved on from a group stop, which it has to go back to */
     bool dying; /* past its exit event, or killed */
 
     uint64_t scratch, scratch_size;
@@ -185,7 +197,8 @@ struct recorder {
     unsigned n_strangers;
     volatile int interrupt;
     bool has_timer;
-    uint64_t n_stops, n_switches;
+    uint64_t n_stops, n_switches, n_settled, n_steps;
+    struct known_place places[KNOWN_PLACES];
     bool tsc_off;
     struct tsc_clock tsc;
     enum verify verify;
@@ -237,6 +250,10 @@ bool spin_is_hit(const struct task *t, int status);
 int spin_hit(struct recorder *r, struct task *t, bool *ret_waits);
 /* Digest of what a landmark would hold of memory. */
 int spin_digest(struct recorder *r, struct task *t, const struct regs *regs, uint64_t *ret);
+/* Takes its sites out of a stopped task's debug registers, until it goes on. */
+int spin_disarm(struct task *t);
+/* Whether a trap would take the program's disposition of SIGTRAP away. */
+bool spin_trap_ignored(const struct task *t);
 /* Finds out whether a task whose slice is over spins. It may run on a little. 0; 1: it came to
  * another stop, which waits in its status; or -errno. */
 int spin_look(struct recorder *r, struct task *t, const struct regs *regs);
@@ -270,9 +287,14 @@ int parked(struct recorder *r, struct task *t, struct reason_info *ret);
 /* The task reached a system call before the interrupt: it is put back before it, and the
  * interrupt is used up. */
 int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret);
-/* Logs where the task is, moved on first to where it can be found again. At a signal-delivery-stop
- * of `signo` it is at one again afterwards. */
-int log_landmark(struct recorder *r, struct task *t, int signo);
+/* Logs where the task is, settled first. At a signal-delivery-stop of `signo` it is at one again afterwards.
+ * stopped: as of settle. 0; 1: another stop comes first, which waits in its status; or -errno. */
+int log_landmark(struct recorder *r, struct task *t, int signo, bool stopped);
+
+/* settle.c: moves a task on to where a replay can stop cheaply. regs: its registers, before and after.
+ * stopped: it is in a group stop, and moved no farther than it must be; t->left_stop tells whether it was.
+ * Returns as log_landmark. */
+int settle(struct recorder *r, struct task *t, int signo, bool stopped, struct regs *regs);
 
 /* clock_spin.c: the task reads the time-stamp counter. *ret_waits: it does nothing else, and it is
  * another's turn. */

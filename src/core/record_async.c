@@ -227,7 +227,7 @@ int preempted(struct recorder *r, struct task *t, struct reason_info *ret)
         return 0;
     if ((t->mm->tasks > 1 || t->mm->shares) && (rc = spin_look(r, t, &regs)))
         return rc < 0 ? rc : 0;
-    if (!(rc = log_landmark(r, t, 0)))
+    if (!(rc = log_landmark(r, t, 0, false)))
         tell(r, t, ret);
     return rc > 0 ? 0 : rc; /* a fault came first: it is an event of its own */
 }
@@ -240,21 +240,50 @@ int spun(struct recorder *r, struct task *t, struct reason_info *ret)
     if (rc || !waits)
         return rc;
     r->rotate = true;
-    if (!(rc = log_landmark(r, t, 0)))
+    if (!(rc = log_landmark(r, t, 0, false)))
         tell(r, t, ret);
     return rc > 0 ? 0 : rc;
+}
+
+/* An interrupt traps a task that was moved on into its group stop again, if that is not over. */
+static int stop_again(struct task *t)
+{
+    int rc, status;
+
+    t->left_stop = false;
+    if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+        return -errno;
+    if (t->has_status) {
+        t->request = PTRACE_SYSCALL; /* another stop comes first */
+        return 0;
+    }
+    if ((rc = task_resume(t->tid, PTRACE_CONT, 0)))
+        return rc;
+    if ((rc = wait_for(t->tid, 0, &status)) < 0)
+        return rc;
+    if (WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP)
+        return 0;
+    t->request = PTRACE_SYSCALL;
+    t->status = status;
+    t->has_status = true;
+    t->state = RUN_RUNNING;
+    return 0;
 }
 
 int parked(struct recorder *r, struct task *t, struct reason_info *ret)
 {
     struct regs regs;
-    int rc;
+    int rc, stop;
 
     if ((rc = place_rewound(r, t)) || (rc = regs_get(t->tid, &regs)) || at_boundary(t, &regs))
         return rc;
-    if (!(rc = log_landmark(r, t, 0)))
+    if ((rc = log_landmark(r, t, 0, true)) < 0)
+        return rc;
+    if (t->left_stop && (stop = stop_again(t)))
+        return stop;
+    if (!rc)
         tell(r, t, ret);
-    return rc > 0 ? 0 : rc;
+    return 0;
 }
 
 int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *ret)
@@ -293,91 +322,15 @@ int preempted_at_entry(struct recorder *r, struct task *t, struct reason_info *r
     return place_rewound(r, t); /* what it ran comes before what the others will run */
 }
 
-/* Runs to the end of a repeated string instruction. At a signal-delivery-stop of
- * `signo` the signal is taken along. */
-static int run_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
-{
-    siginfo_t info;
-    int rc, status;
-
-    if (signo && ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) < 0)
-        return -errno;
-    if ((rc = hw_break(t->tid, 3, regs->r[R_RIP] + len)))
-        return rc;
-    for (;;) {
-        siginfo_t stop;
-
-        if ((rc = task_resume(t->tid, PTRACE_CONT, 0)))
-            return rc;
-        if ((rc = wait_for(t->tid, 0, &status)) < 0)
-            return rc;
-        if (!WIFSTOPPED(status) || status >> 16 == PTRACE_EVENT_EXIT) {
-            t->status = status;
-            t->has_status = true;
-            return -ESRCH;
-        }
-        if (status >> 16)
-            continue;
-        if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &stop) < 0)
-            return -errno;
-        if (WSTOPSIG(status) == SIGTRAP && hw_break_hits(t->tid) & 8)
-            break;
-        if (stop.si_code > 0 && (WSTOPSIG(status) == SIGSEGV || WSTOPSIG(status) == SIGBUS)) {
-            /* it faults in the middle: that is the event, and the signal comes after it */
-            hw_break(t->tid, 3, 0);
-            t->status = status;
-            t->has_status = true;
-            t->state = RUN_RUNNING;
-            if (signo) {
-                struct stashed_signal late = {.signo = signo};
-
-                memcpy(late.info, &info, sizeof late.info);
-                return (rc = stash_put_back(&t->stash, &late)) ? rc : 1;
-            }
-            return 1;
-        }
-        if ((rc = stash_add(&t->stash, t->tid, WSTOPSIG(status))))
-            return rc;
-    }
-    if ((rc = hw_break(t->tid, 3, 0)) || (rc = regs_get(t->tid, regs)))
-        return rc;
-    if (signo && ptrace(PTRACE_SETSIGINFO, t->tid, NULL, &info) < 0)
-        return -errno;
-    return 0;
-}
-
-/* Other signals wait meanwhile, in the kernel; those that the instruction may cause do not
- * (force_sig_info_to_task in kernel/signal.c takes a blocked one's handler away). */
-static int leave_repeated(struct task *t, unsigned len, int signo, struct regs *regs)
-{
-    const uint64_t caused = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGTRAP - 1);
-    uint64_t mask, most;
-    int rc;
-
-    if (ptrace(PTRACE_GETSIGMASK, t->tid, (void *)sizeof mask, &mask) < 0)
-        return -errno;
-    most = mask | ~caused;
-    if (ptrace(PTRACE_SETSIGMASK, t->tid, (void *)sizeof most, &most) < 0)
-        return -errno;
-    rc = run_repeated(t, len, signo, regs);
-    if (rc >= 0 && ptrace(PTRACE_SETSIGMASK, t->tid, (void *)sizeof mask, &mask) < 0)
-        return -errno;
-    return rc;
-}
-
-int log_landmark(struct recorder *r, struct task *t, int signo)
+int log_landmark(struct recorder *r, struct task *t, int signo, bool stopped)
 {
     struct event_out e = {.kind = EV_LANDMARK, .nr = (uint16_t)signo, .task = t->serial,
                           .base = &t->base};
     struct buf sample = {0};
     struct regs regs;
-    unsigned len;
     int rc;
 
-    if ((rc = regs_get(t->tid, &regs)))
-        return rc;
-    if ((len = repeated_instruction(&t->mem, regs.r[R_RIP])) &&
-        (rc = leave_repeated(t, len, signo, &regs)))
+    if ((rc = regs_get(t->tid, &regs)) || (rc = settle(r, t, signo, stopped, &regs)))
         return rc;
     if (!(rc = landmark_take(t->tid, &t->mem, &regs, &t->mm->changes, &sample))) {
         e.regs = regs.r;

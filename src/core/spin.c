@@ -72,11 +72,20 @@ static void renew(struct recorder *r, struct mm_info *mm)
     mm->spin_generation = ++r->spin_generation;
 }
 
+bool spin_trap_ignored(const struct task *t)
+{
+    if (t->mm->trap_asked != t->tgid)
+        t->mm->trap_ignored = trap_ignored(t);
+    t->mm->trap_asked = t->tgid;
+    return t->mm->trap_ignored;
+}
+
 void spin_after_call(struct recorder *r, struct task *t)
 {
     if (t->regs.r[R_ORIG_RAX] != SYS_rt_sigaction || t->regs.r[R_RDI] != SIGTRAP || !t->regs.r[R_RSI])
         return;
     t->mm->no_spins = true;
+    t->mm->trap_asked = 0;
     renew(r, t->mm);
 }
 
@@ -188,6 +197,15 @@ static int arm(struct task *t, bool on)
         if ((rc = hw_break(t->tid, n++, 0)))
             return rc;
     return 0;
+}
+
+int spin_disarm(struct task *t)
+{
+    int rc = t->spin_generation ? arm(t, false) : 0;
+
+    if (!rc)
+        t->spin_generation = 0;
+    return rc;
 }
 
 /* A task that stands on a site would hit it before it has executed anything. */
@@ -374,10 +392,7 @@ int spin_look(struct recorder *r, struct task *t, const struct regs *regs)
         return 0;
     }
     /* a site's debug register would stop it before the look's */
-    if (t->spin_generation && (rc = arm(t, false)))
-        return rc;
-    t->spin_generation = 0;
-    if ((rc = spin_digest(r, t, &first, &sum)))
+    if ((rc = spin_disarm(t)) || (rc = spin_digest(r, t, &first, &sum)))
         return rc;
     for (unsigned n = 0; n < LOOKS; n++) {
         if ((rc = come_by(r, t, first.r[R_RIP])) < 0 || rc == 2)

@@ -37,9 +37,11 @@ Compiled = Callable[[str], Path]
 
 LOOPS = (
     *("registers", "memory", "vector", "calls", "strings", "made", "remade"),
-    *("handlers", "trampolines"),
+    *("handlers", "trampolines", "leaving"),
 )
 LANDINGS = 4
+IN_A_LOOP = 50
+"""Hits that only an address in a loop gets."""
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +173,10 @@ def test_counting_from_outside(recordings: Compiled) -> None:
 @pytest.mark.limit(100)
 @pytest.mark.parametrize("wrong", [-1, 1, 1 << 40])
 @pytest.mark.parametrize("evaluator", ["auto", "inprocess", "supervisor"])
-def test_wrong_index(wrong: int, evaluator: str, recordings: Compiled) -> None:
+@pytest.mark.parametrize("loop", ["handlers", "faulting"])
+def test_wrong_index(loop: str, wrong: int, evaluator: str, recordings: Compiled) -> None:
     """It costs time, and nothing else."""
-    recording = recordings("handlers")
+    recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
     with Recording(recording) as opened:
         bad = {e: Position(p.address, max(p.hit + wrong, 1)) for e, p in right.items()}
@@ -200,6 +203,8 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
     need(evaluator)
     recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
+    # a few signals land elsewhere, where the address is never come by again
+    right = {e: p for e, p in right.items() if p.hit > IN_A_LOOP}
     first = min(right)
     # where each hit is told from outside, so many more take no longer than they are given
     wrong = 10**9 if evaluator == "auto" else 10_000
@@ -218,7 +223,7 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
                 opened, {**kept, first: right[first]._replace(hit=right[first].hit + wrong)}
             )
         # only the one gone to was forgotten
-        assert kept.keys() == right.keys() - {first}
+        assert kept.keys() & right.keys() == right.keys() - {first}
 
 
 @pytest.mark.parametrize("loop", ["registers", "calls"])

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SIGNAL, REGS = 6, 7
 _SYNC, _FATAL = 0x20, 0x80
 _XINIT = 0x20
-_RAX, _ORIG_RAX, _RIP, _RSP = 10, 15, 16, 19
+_RAX, _ORIG_RAX, _RIP, _EFLAGS, _RSP = 10, 15, 16, 18, 19
+_TRAP_FLAG = 0x100
 _RED_ZONE = 128
 _SIGTRAP = 5
 # A frame is the extended state (up to 11 KiB with AMX) and about 700 bytes.
@@ -35,6 +36,8 @@ _FRAME_MAX = 32768
 # Offsets in struct rt_sigframe: return address 8, uc_flags 8, uc_link 8, then
 # uc_stack: ss_sp 8, ss_flags 8, ss_size 8 (arch/x86/include/asm/sigframe.h).
 _FRAME_STACK = 24
+# Then the registers; the flags are the eighteenth (struct sigcontext_64, asm/sigcontext.h).
+_FRAME_EFLAGS = 48 + 17 * 8
 
 
 def describe_siginfo(info: bytes) -> dict[str, int]:
@@ -76,7 +79,7 @@ def on_signal(session: Session, task: Task, signo: int, place: int) -> None:
     flags = _SYNC if place == _core.SIGNAL_SYNC else 0
     if action == CAUGHT:
         regs = _log(session, task, signo, flags)
-        task.frame_from = regs[_RSP]
+        task.frame_from, task.frame_flags = regs[_RSP], regs[_EFLAGS]
         core.resume_with(task.serial, signo, True)
         return
     if action == IGNORED and place == _core.SIGNAL_AT_BOUNDARY:
@@ -119,9 +122,19 @@ def _log(session: Session, task: Task, signo: int, flags: int) -> tuple[int, ...
 def on_stepped(session: Session, task: Task) -> None:
     """The handler's frame has been made and nothing of the handler has run."""
     regs = _core.getregs(task.tid)
+    _hide_step(session, task, regs[_RSP])
     session.core.emit(
         REGS, _XINIT, 0, task.serial, regs, None, (_frame(session, task, regs),), None
     )
+
+
+def _hide_step(session: Session, task: Task, sp: int) -> None:
+    """Before an instruction that may set the trap flag, a step's is taken for the program's own
+    (enable_single_step in arch/x86/kernel/step.c), and the frame has it."""
+    at = sp + _FRAME_EFLAGS
+    (flags,) = struct.unpack("<Q", session.core.read(task.serial, at, 8))
+    if flags & ~task.frame_flags & _TRAP_FLAG:
+        session.core.write(task.serial, at, struct.pack("<Q", flags & ~_TRAP_FLAG))
 
 
 def _frame(session: Session, task: Task, regs: tuple[int, ...]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ class Task:
         "at_release",
         "clear_tid",
         "filtered",
+        "frame_flags",
         "frame_from",
         "mm",
         "parent",
@@ -36,7 +37,8 @@ class Task:
         self.at_release: list[tuple[int, bytes]] = []
         self.affinity: bytes | None = None
         self.filtered = False  # has a seccomp filter of the program's own
-        self.frame_from = 0  # stack pointer before the signal frame being made
+        self.frame_from = 0  # stack pointer and flags before the signal frame being made
+        self.frame_flags = 0
         self.tsc_faults = False  # the program asked for PR_TSC_SIGSEGV itself
 
 

@@ -52,6 +52,48 @@ static void vector(void)
     mix(counter);
 }
 
+/* A loop that is left in two ways and come back to, and does not touch rcx, which has a value. */
+#define DIVIDE "movl $99, %%eax\n xorl %%edx, %%edx\n divl %%r8d\n"
+static void leaving(void)
+{
+    uint64_t n = 0, left = 1, sum = 0;
+
+    while (!enough())
+        __asm__ volatile("movl $7, %%r8d\n movl $20, %%esi\n"
+                         "1: movl $9, %%edi\n"
+                         "2: " DIVIDE DIVIDE DIVIDE DIVIDE DIVIDE "imulq $5, %0, %0\n incq %0\n"
+                         "testb $0x70, %b0\n jz 3f\n decl %%edi\n jnz 2b\n"
+                         "3: incq %%rcx\n addq %%rcx, %2\n decl %%esi\n jnz 1b"
+                         : "+r"(n), "+c"(left), "+r"(sum)
+                         : : "rax", "rdx", "rsi", "rdi", "r8", "cc");
+    mix(n);
+    mix(left);
+    mix(sum);
+}
+
+static void on_null(int signo, siginfo_t *info, void *context)
+{
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+
+    (void)signo;
+    (void)info;
+    mix((uint64_t)regs[REG_RCX]);
+    regs[REG_R9] = (greg_t)(uintptr_t)&counter;
+}
+
+/* A loop that faults: where a search has gone too far, in its copy of the loop. */
+static void faulting(void)
+{
+    handle(SIGSEGV, on_null, 0);
+    while (!enough())
+        __asm__ volatile("movl $7, %%r8d\n movl $2000, %%esi\n xorl %%r10d, %%r10d\n"
+                         "lea %0, %%r9\n movq $77, %%rcx\n"
+                         "1: " DIVIDE DIVIDE "incq (%%r9)\n cmpl $100, %%esi\n"
+                         "cmoveq %%r10, %%r9\n decl %%esi\n jnz 1b"
+                         : "+m"(counter) : : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "cc");
+    mix(counter);
+}
+
 __attribute__((noinline)) static uint64_t deeper(uint64_t depth)
 {
     __asm__ volatile(SLOW : : : CLOBBERED);
@@ -205,7 +247,7 @@ int main(int argc, char **argv)
     } loops[] = {
         {"registers", registers}, {"memory", memory}, {"vector", vector},     {"calls", calls},
         {"tight", tight},         {"strings", strings},     {"made", made},     {"remade", remade},
-        {"handlers", handlers},
+        {"handlers", handlers},   {"leaving", leaving},   {"faulting", faulting},
         {"trampolines", trampolines}, {"computed", computed},
     };
 

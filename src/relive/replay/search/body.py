@@ -8,6 +8,10 @@
     entry:  the hit counted; one word or register looked at (or only counted): not the
             landmark's for all but a few hits, which fall through, or go to `pass` or `count`
     loop:   the loop around the site, if it is a simple one (loop.py), which leads to `entry`
+    again:  the same for counting, if it leaves rcx alone, which then is the counter while it lasts:
+            int3                        the hit that was counted to
+            rcx + 1, and the loop's instructions; they lead back here
+            where it is left: the counter stored, rcx restored
     copy:   the displaced instructions (relive.tracee.patching)
 
 The front touches no flags and one register (rcx), or two: lea adds, jrcxz decides.  That costs a
@@ -23,11 +27,12 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from relive.replay.search.landmark import EFLAGS, GENERAL, INDEX, MAX_WORDS
+from relive.replay.search.landmark import EFLAGS, GENERAL, INDEX, MAX_WORDS, RIP
+from relive.replay.search.loop import RCX, Step
 from relive.replay.search.stores import LEGACY, STORED, Store
 
 if TYPE_CHECKING:
-    from relive.replay.search.loop import Loop, Step
+    from relive.replay.search.loop import Loop
     from relive.tracee.patching.target import Registers, Target
 
 _RAX, _RCX, _RDX = (INDEX[n] for n in ("rax", "rcx", "rdx"))
@@ -49,6 +54,9 @@ N_TESTS: Final = 4
 """Words of the extended state that can be compared."""
 _TEST: Final = 32
 _FRONT: Final = 80
+_AGAIN_HEAD: Final = 7
+_WAY_OUT: Final = 19
+"""Bytes in front of the loop that counts, and of each way out of it."""
 _NOPS: Final = (  # Intel SDM vol. 2, NOP
     b"", b"\x90", b"\x66\x90", b"\x0f\x1f\x00", b"\x0f\x1f\x40\x00", b"\x0f\x1f\x44\x00\x00",
     b"\x66\x0f\x1f\x44\x00\x00", b"\x0f\x1f\x80\0\0\0\0", b"\x0f\x1f\x84\0\0\0\0\0",
@@ -88,6 +96,8 @@ class Body:
         self.entry = 0
         self.rest = 0  # behind the front
         self.steps: list[Step] = []  # of the loop's copy
+        self.again = 0  # the trap of the loop that counts; 0: there is none
+        self._again_steps: list[Step] = []
         self.at = 0
         self.counting = False  # which front is in place
 
@@ -101,6 +111,7 @@ class Body:
         self.counted = len(out)
         out += b"\xcc"
         self.entry = len(out)
+        self.again = 0
         front = self._front(at + self.entry, at + passed, counting=False)
         room = max(len(front), len(self._front(at + self.entry, at + passed, counting=True)))
         out += front + _nops(room - len(front))
@@ -109,7 +120,26 @@ class Body:
         if self._loop is not None:
             loop, self.steps = self._loop.copy(at + self.rest, at + self.entry)
             out += loop
+            if not self._loop.uses(RCX):
+                self.again = len(out)
+                out += self._counting_loop(at + self.again, self._loop)
         return bytes(out), self.entry
+
+    def _counting_loop(self, at: int, loop: Loop) -> bytes:
+        head = b"\xcc\x48\x8d\x49\x01"  # int3; lea 1(%rcx),%rcx
+        head += b"\xe3" + struct.pack("<b", -(len(head) + 2))  # jrcxz to the int3
+        start = at + len(head)
+        size = len(loop.copy(start, start)[0])
+        ways = {target: start + size + _WAY_OUT * n for n, target in enumerate(loop.exits)}
+        code, steps = loop.copy(start, at + 1, ways.__getitem__)
+        self._again_steps = [Step(self.again + len(head) + s.start, s.original) for s in steps]
+        out = bytearray(head + code)
+        for target in ways:
+            out += _rip(b"\x48\x89\x0d", at + len(out), self.data + _HITS)
+            out += _rip(b"\x48\x8b\x0d", at + len(out), self.data + _SAVED_RCX)
+            way = target - (at + len(out) + 5)
+            out += b"\xe9" + way.to_bytes(4, "little", signed=True)
+        return bytes(out)
 
     def _full(self, at: int) -> bytes:
         """All that is compared; ends with a jump whose displacement is to be filled in."""
@@ -192,6 +222,10 @@ class Body:
             # lea 0(%register,%rcx),%rcx
             out.extend(bytes((0x48 | code >> 3, 0x8D, 0x4C, 0x08 | code & 7, 0)))
             jrcxz(passed)
+        if counting and self.again:  # into the loop
+            to = self.at + self.again + _AGAIN_HEAD
+            out.extend(b"\xe9" + struct.pack("<i", to - (at + len(out) + 5)))
+            return bytes(out)
         rip(b"\x48\x8b\x0d", _SAVED_RCX)
         return bytes(out)
 
@@ -207,9 +241,9 @@ class Body:
     # -- what it compares with
 
     def set_values(
-        self, target: Target, regs: Sequence[int], words: Sequence[tuple[int, int]], hits: int
+        self, target: Target, regs: Sequence[int], words: Sequence[tuple[int, int]]
     ) -> None:
-        """hits: what the counter starts with."""
+        """The counter starts with 0."""
         flags = regs[EFLAGS]
         expected = (flags & _LAHF | 2) << 8 | (1 if flags & _OF else 0)
         pairs = [*words][:MAX_WORDS]
@@ -217,7 +251,7 @@ class Body:
         telling = pairs[0][1] if self.n_telling else regs[INDEX[self.order[0]]]
         target.write(
             self.data,
-            struct.pack("<6Q", 0, 0, 0, hits & _WORD, expected, -telling & _WORD)
+            struct.pack("<6Q", 0, 0, 0, 0, expected, -telling & _WORD)
             + struct.pack("<16Q", *(regs[INDEX[name]] for name in GENERAL))
             + b"".join(struct.pack("<QQ", *pair) for pair in pairs)
             + bytes(8),
@@ -229,6 +263,10 @@ class Body:
         target.write(self.data + _WORDS, data)
         if self.n_telling:  # the one that the front looks at
             target.write(self.data + _NEGATED, struct.pack("<Q", -words[0][1] & _WORD))
+
+    def set_hits(self, target: Target, hits: int) -> None:
+        """What the counter starts with."""
+        target.write(self.data + _HITS, struct.pack("<Q", hits & _WORD))
 
     def hits(self, target: Target) -> int:
         """The counter."""
@@ -260,22 +298,30 @@ class Body:
 
     # -- a task in it
 
-    def looping(self, offset: int) -> int | None:
-        """The address of the instruction that the one at this offset stands for, in the loop's
-        copy."""
-        for step in reversed(self.steps):
-            if self.rest + step.start <= offset:
-                return step.original
+    def leave_loop(self, offset: int, registers: Registers, target: Target) -> list[int] | None:
+        """The registers at the instruction that the one at this offset stands for, in a copy of the
+        loop; None when it is in none.  What was counted is stored."""
+        counting = 0 < self.again < offset
+        steps = self._again_steps if counting else self.steps
+        base = 0 if counting else self.rest
+        for step in reversed(steps):
+            if base + step.start <= offset:
+                out = list(registers)
+                if counting:
+                    self.set_hits(target, out[_RCX])
+                    out = self.view(offset, out, target)
+                out[RIP] = step.original
+                return out
         return None
 
     def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
         """At one of its traps, or the fault of a word's load; nowhere else does it stop."""
         out = list(registers)
-        if offset >= self.rest:
+        if offset >= self.rest and not 0 < self.again <= offset:
             return out
         rax, rcx, rdx = struct.unpack("<QQQ", target.read(self.data + _SAVED_RAX, 24))
         out[_RCX] = rcx
-        if offset == self.counted:
+        if offset == self.counted or offset >= self.rest:
             return out
         if offset > self.counted:  # a load in the front
             out[_RDX] = rdx

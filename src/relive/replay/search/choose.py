@@ -234,10 +234,10 @@ def _count_inprocess(mark: Landmark, searching: Searching, number: int) -> int |
         site = sites.make(mark.address, GENERAL, [], probed=False)
     else:
         site.switch(sites.target, on=True)
-    armed = InProcess(mark, sites, site)
+    armed = InProcess(mark, sites, site, number)
     try:
         with _impatient(mark, number if site.guard else 0, _GUARDED):
-            return armed.count_to(number)
+            return armed.count()
     finally:
         armed.disarm()
 

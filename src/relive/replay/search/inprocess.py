@@ -33,12 +33,13 @@ _FAULTS: Final = (signal.SIGTRAP, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, 
 class InProcess:
     """See `evaluator.Armed`.
 
-    site: its jump is in place.
+    site: its jump is in place.  until: the hit of the interval to be counted to; 0 when
+    searching.
     """
 
     name = "in-process"
 
-    def __init__(self, mark: Landmark, sites: Sites, site: Site) -> None:
+    def __init__(self, mark: Landmark, sites: Sites, site: Site, until: int = 0) -> None:
         self._mark = mark
         self._sites = sites
         self._target = sites.target
@@ -49,11 +50,22 @@ class InProcess:
         self._strays = 0  # since the site was made
         self._alive = True
         self._start = 0  # of the counter
-        self._until = 0  # the hit counted to, 0 when searching
+        self._until = until
         self._prepare(site)
 
     def _prepare(self, site: Site) -> None:
-        """Sets what the stub compares with."""
+        """Sets what the stub compares with, or counts to."""
+        mark, body = self._mark, site.body
+        body.set_front(self._target, counting=bool(self._until))
+        if self._until:
+            self._start = mark.before - self._until
+            body.set_hits(self._target, self._start)
+        else:
+            self._set_condition(site)
+        if site.guard is not None:
+            site.guard.set(self._target, on=True)
+
+    def _set_condition(self, site: Site) -> None:
         mark, words = self._mark, {}
         for address in site.telling:
             value = mark.core.sample_word(address)
@@ -66,11 +78,8 @@ class InProcess:
         if self._tests:
             self._tests.clear()
         site.body.clear_tests(self._target)
-        self._start = mark.before - self._until if self._until else 0
-        site.body.set_front(self._target, counting=bool(self._until))
-        site.body.set_values(self._target, mark.regs, [*words.items()], self._start)
-        if site.guard is not None:
-            site.guard.set(self._target, on=True)
+        self._start = 0
+        site.body.set_values(self._target, mark.regs, [*words.items()])
 
     @property
     def site(self) -> Site:
@@ -98,12 +107,12 @@ class InProcess:
             if trap.what is Happened.STRAY:
                 self._stray(site)
             if trap.what is Happened.BODY:
-                original = site.body.looping(trap.offset)
-                if original is None:
+                if trap.offset == site.body.again:
                     return trap
-                registers = list(_core.getregs(tid))  # the program's own fault, in the loop's copy
-                registers[RIP] = original
-                _core.setregs(tid, registers)
+                left = site.body.leave_loop(trap.offset, _core.getregs(tid), self._target)
+                if left is None:
+                    return trap
+                _core.setregs(tid, left)  # the program's own fault, in a copy of the loop
                 return status
 
     def _written(self, site: Site) -> int | None:
@@ -218,17 +227,16 @@ class InProcess:
         else:
             self._remove(site)
 
-    def count_to(self, number: int) -> int | None:
-        """Brings the task to the hit of that number of the interval, nothing of it executed: None,
-        or the wait status of another stop.  Raises as `next`."""
+    def count(self) -> int | None:
+        """Brings the task to the hit counted to, nothing of it executed: None, or the wait status
+        of another stop.  Raises as `next`."""
         mark = self._mark
-        self._until = number
-        self._prepare(self.site)
         trap = self._advance()
         if not isinstance(trap, Trap):
             mark.before += self.hits()
             return trap
-        assert trap.offset == self.site.body.counted, "a front that counts has one trap"
+        body = self.site.body
+        assert trap.offset in (body.counted, body.again), "a front that counts has no other trap"
         self._offset = trap.offset
         self._registers = list(_core.getregs(mark.task.tid))
         self.arrive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from relive.arch import x86_64
@@ -26,6 +27,7 @@ GENERAL: Final = (
 MAX_WORDS: Final = 12
 """Words that refinement adds to a condition, at most."""
 _A_ROUND: Final = 6
+_COMPARED: Final = itemgetter(*(INDEX[name] for name in (*GENERAL, "fs_base", "gs_base")))
 _SEEN: Final = 1024
 """Differing words of a candidate that are looked at."""
 TRACING: Final = x86_64.FLAG_TRAP | x86_64.FLAG_RESUME
@@ -89,8 +91,7 @@ class Landmark:
         """But for what tracing changes, and the number of the last call, which is the kernel's."""
         if (now[EFLAGS] ^ self.regs[EFLAGS]) & ~TRACING:
             return False
-        names = (*GENERAL, "fs_base", "gs_base")
-        return all(now[INDEX[n]] == self.regs[INDEX[n]] for n in names)
+        return bool(_COMPARED(now) == _COMPARED(self.regs))
 
     def judge(self, now: Sequence[int], hit: int) -> Verdict:
         """Compares the whole landmark with the task as it is.

@@ -16,11 +16,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from iced_x86 import BlockEncoder, FlowControl, Instruction, OpKind
+from iced_x86 import (
+    BlockEncoder,
+    FlowControl,
+    Instruction,
+    InstructionInfoFactory,
+    OpKind,
+    Register,
+    RegisterExt,
+)
 
 from relive.tracee.patching.decode import instructions
 from relive.tracee.patching.relocate import refusal
 
+RCX: Final = int(Register.RCX)
 _MOST: Final = 24
 """Instructions on either side of the site."""
 _MAX_INSTRUCTION: Final = 15
@@ -53,9 +62,35 @@ class Loop(NamedTuple):
         """The address behind its code."""
         return self.branch.next_ip
 
-    def copy(self, at: int, entry: int) -> tuple[bytes, list[Step]]:
+    def uses(self, register: int) -> bool:
+        """Whether any of its instructions reads or writes some of a 64-bit register."""
+        factory = InstructionInfoFactory()
+        return any(
+            RegisterExt.full_register(used.register) == register
+            for instruction in (*self.after, self.branch, *self.before)
+            for used in factory.info(instruction).used_registers()
+        )
+
+    @property
+    def exits(self) -> list[int]:
+        """The addresses that it may leave for."""
+        found = [
+            instruction.near_branch_target
+            for instruction in (*self.after, *self.before)
+            if instruction.flow_control == FlowControl.CONDITIONAL_BRANCH
+        ]
+        if self.branch.flow_control == FlowControl.CONDITIONAL_BRANCH:
+            found.append(self.branch.next_ip)
+        return [*dict.fromkeys(found)]
+
+    def copy(
+        self, at: int, entry: int, leave: Callable[[int], int] = lambda target: target
+    ) -> tuple[bytes, list[Step]]:
         """The code for the address `at`, which the front at `entry` falls into; its length does not
-        depend on either.  Raises OverflowError: out of reach of what it refers to."""
+        depend on either.  Raises OverflowError: out of reach of what it refers to.
+
+        leave: where to go instead of an address outside of it.
+        """
         out = bytearray()
         steps: list[Step] = []
 
@@ -66,7 +101,7 @@ class Loop(NamedTuple):
         def put(instruction: Instruction) -> None:
             steps.append(Step(len(out), instruction.ip))
             if instruction.flow_control == FlowControl.CONDITIONAL_BRANCH:
-                branch(_condition(self.read, instruction), instruction.near_branch_target)
+                branch(_condition(self.read, instruction), leave(instruction.near_branch_target))
             elif instruction.is_ip_rel_memory_operand:
                 out.extend(_encode(instruction.copy(), at + len(out)))
             else:
@@ -78,11 +113,11 @@ class Loop(NamedTuple):
         conditional = self.branch.flow_control == FlowControl.CONDITIONAL_BRANCH
         if conditional and not self.before:
             branch(_condition(self.read, self.branch), entry)
-            branch(b"\xe9", self.branch.next_ip)
+            branch(b"\xe9", leave(self.branch.next_ip))
             return bytes(out), steps
         if conditional:
             first, second = _condition(self.read, self.branch)
-            branch(bytes((first, second ^ 1)), self.branch.next_ip)
+            branch(bytes((first, second ^ 1)), leave(self.branch.next_ip))
         for instruction in self.before:
             put(instruction)
         steps.append(Step(len(out), self.after[0].ip if self.after else self.branch.ip))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from relive import _core
@@ -25,15 +25,17 @@ class ReplayTarget:
         self._session = session
         self._space = space
 
-    def _tasks(self) -> list[Task]:
-        return [t for t in self._session.tasks.values() if t.space is self._space and not t.ended]
+    def _tasks(self) -> Iterator[Task]:
+        for task in self._session.tasks.values():
+            if task.space is self._space and not task.ended:
+                yield task
 
     @property
     def pid(self) -> int:
-        return self._tasks()[0].tid
+        return next(self._tasks()).tid
 
     def _fd(self) -> int:
-        return self._session.core.mem_fd(self._tasks()[0].serial)
+        return self._session.core.mem_fd(next(self._tasks()).serial)
 
     def read(self, addr: int, size: int) -> bytes:
         data = os.pread(self._fd(), size, addr)

@@ -140,6 +140,8 @@ def analyse(read: Read, start: int, end: int, *, exact: bool) -> Function:
 
 def _read_some(read: Read, addr: int, size: int) -> bytes:
     """Up to `size` bytes: fewer at the end of what can be read."""
+    if addr >> 63:  # what looked like a table's address may be anything
+        return b""
     while size > 0:
         try:
             return read(addr, size)
