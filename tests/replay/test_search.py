@@ -326,20 +326,20 @@ def test_each_search_has_its_own_time(recordings: Compiled) -> None:
 def test_counting_in_code_that_is_rewritten_has_time(recordings: Compiled) -> None:
     """Each hit may cost as much as one that the supervisor counts."""
     given: list[int] = []
-    count_to = InProcess.count_to
+    count = InProcess.count
 
-    def looking(self: InProcess, number: int) -> int | None:
-        mark = self._mark
+    def looking(self: InProcess) -> int | None:
+        mark, number = self._mark, self._until
         factor, ms = mark.core.patience(20)
         mark.core.patience(factor, ms)
         if self.site.guard is not None:
             given.append(ms - 2000 - number * 50 // 1000)
-        return count_to(self, number)
+        return count(self)
 
     recording = recordings("made")
     right = positions(replayed(recording, "inprocess"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(InProcess, "count_to", looking)
+        patch.setattr(InProcess, "count", looking)
         assert positions(replayed(recording, "inprocess")) == right
     assert given and set(given) == {0}
 
