@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from relive.conditions import ir
 from relive.conditions.errors import ConditionError, ParseError
 from relive.conditions.ir import Binary, Const, Expr, Hits, Load, Logic, Outcome, Select, Unary
-from relive.conditions.language import Names, Symbol, parse, parse_value
+from relive.conditions.language import parse, parse_value
+from relive.conditions.operands import Names, Operand, Symbol
 from relive.conditions.reference import evaluate, value
 from tests.conditions.strategies import Memory
 
@@ -207,7 +208,10 @@ ERRORS = [
     (
         "«strlen»(rdi)",
         "functions can't be called in a condition",
-        "conversions are u8 u16 u32 u64 i8 i16 i32 i64",
+        (
+            "conversions are u8 u16 u32 u64 i8 i16 i32 i64; there are addr(...), cast(...),"
+            " sizeof(...) and var(...)"
+        ),
     ),
     ("«u8()»", "u8(...) takes one value", ""),
     ("«u8(1, 2)»", "u8(...) takes one value", ""),
@@ -272,7 +276,14 @@ ERRORS = [
     ("al in (1, «256»)", "a value of 8 bits, unsigned, never equals 0x100", ""),
     ("«(rax == 1) == 2»", "a value of 1 bit, unsigned, never equals 0x2", ""),
     ("«(rax & 7) == 8»", "a value of 3 bits, unsigned, never equals 0x8", ""),
-    ("«rax.x» == 1", "rax has no members or elements", ""),
+    (
+        "«rax».x == 1",
+        "rax has no members or elements",
+        (
+            "rax is the register: write cast('struct name *', rax) to say what it points to,"
+            " var('rax') for a variable"
+        ),
+    ),
     ("hits«.»", "", ""),
     ("«0777» == rax", "leading zeros", ""),
 ]
@@ -354,12 +365,12 @@ def test_a_thousand_terms() -> None:
 class Point(Symbol):
     """A structure at rsi with a member x, an int, and elements."""
 
-    def member(self, name: str) -> Symbol:
+    def member(self, name: str) -> Operand:
         if name != "x":
             raise ConditionError(f"struct point has no member {name}", "it has x")
         return Symbol(Load(self.expr, 4, True), signed=True, bits=32)
 
-    def element(self, index: Expr) -> Symbol:
+    def element(self, index: Expr) -> Operand:
         return Point(Binary("add", self.expr, Binary("mul", index, Const(4))))
 
 

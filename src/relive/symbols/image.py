@@ -26,6 +26,8 @@ from relive.symbols.symbol import (
 )
 
 if TYPE_CHECKING:
+    from relive.symbols.dwarf.info import DebugInfo
+    from relive.symbols.frames import FrameTable
     from relive.symbols.lines import LineTable
 
 _SYM: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym
@@ -369,3 +371,32 @@ class Image:
             ):
                 return LineTable(image)
         return None
+
+    @cached_property
+    def debug_info(self) -> DebugInfo | None:
+        """Variables and types, from this file or its debug file; None when there are none.
+
+        Raises SymbolError when what there is can't be read.
+        """
+        from relive.symbols.dwarf.info import DebugInfo
+
+        for image in (self, self.debug_image):
+            if image is not None and (
+                ".debug_info" in image._sections or ".zdebug_info" in image._sections
+            ):
+                try:
+                    return DebugInfo(image)
+                except SymbolError:
+                    raise
+                except Exception as error:  # damaged, or compressed in a new way
+                    raise SymbolError(
+                        f"the debugging information of {image.path} can't be read: {error}"
+                    ) from None
+        return None
+
+    @cached_property
+    def frames(self) -> FrameTable:
+        """The call frame information."""
+        from relive.symbols.frames import FrameTable
+
+        return FrameTable(self)
