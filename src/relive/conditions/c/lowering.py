@@ -51,6 +51,8 @@ _CONSTANTS: Final[dict[int, Callable[[Reader], int]]] = {
     0x10: Reader.uleb, 0x11: Reader.sleb,
 }  # fmt: skip
 
+_MAX_FORKS: Final = 6
+JUMPS: Final = "its place is described by a program with jumps"
 ENTRY: Final = "optimised out here: only the value at the function's beginning is described"
 
 
@@ -97,7 +99,10 @@ def place(expression: bytes, context: Context) -> Place:
 
 
 class _Machine:
-    def __init__(self, expression: bytes, context: Context, initial: tuple[Expr, ...]) -> None:
+    def __init__(
+        self, expression: bytes, context: Context, initial: tuple[Expr, ...], forks: int = 0
+    ) -> None:
+        self.forks = forks
         self.reader = Reader(expression)
         self.context = context
         self.stack: list[Expr] = list(initial)
@@ -111,6 +116,8 @@ class _Machine:
         try:
             while self.reader.at < self.reader.end:
                 op = self.reader.u8()
+                if op == 0x28 and not pieces:  # bra
+                    return self.either()
                 if op in (0x93, 0x9D):  # piece, bit_piece
                     size = self.reader.uleb()
                     if op == 0x9D:
@@ -128,6 +135,23 @@ class _Machine:
             return Pieces(tuple(pieces))
         except IndexError:
             raise ConditionError("its place is described in a way that makes no sense") from None
+
+    def either(self) -> Place:
+        """Go both ways from here, and choose between where they lead."""
+        distance = self.reader.s16()
+        condition = self.stack.pop()
+        if distance < 0 or self.forks == _MAX_FORKS:
+            raise ConditionError(JUMPS)
+        taken = _Machine(self.reader.data, self.context, tuple(self.stack), self.forks + 1)
+        taken.typed = dict(self.typed)
+        taken.reader.at = self.reader.at + distance
+        self.forks += 1
+        match taken.place(), self.place():
+            case Memory(a), Memory(b):
+                return Memory(Select(condition, a, b))
+            case Word(a), Word(b):
+                return Word(Select(condition, a, b))
+        raise ConditionError(JUMPS)
 
     def finished(self) -> Place:
         found, self.simple = self.simple, None
@@ -223,8 +247,13 @@ class _Machine:
                 reader.offset(False)
                 reader.sleb()
                 self.simple = Nowhere("it points to something that was optimised out")
-            case 0x28 | 0x2F:  # bra, skip
-                raise ConditionError("its place is described by a program with jumps")
+            case 0x2F:  # skip
+                distance = reader.s16()
+                if distance < 0:
+                    raise ConditionError(JUMPS)
+                reader.skip(distance)
+            case 0x28:  # bra, behind pieces
+                raise ConditionError(JUMPS)
             case _:
                 raise ConditionError(f"its place is described with DWARF operation {op:#x}")
 

@@ -327,6 +327,8 @@ def _lowest(die: DIE, offset: int, width: int, type_die: DIE | None) -> int:
     high = dies.constant(die, "DW_AT_bit_offset")
     if high is None:
         return 8 * offset
-    # DWARF 2 and 3: counted from the highest bit of the unit of storage
+    # DWARF 2 and 3: counted from the highest bit of the unit of storage; less than 0 (a big number
+    # as clang writes it) when the field ends behind the unit
+    high -= 1 << 64 if high >= 1 << 63 else 0
     storage = dies.constant(die, "DW_AT_byte_size") or of(type_die).size or 4
     return 8 * offset + 8 * storage - high - width
