@@ -71,7 +71,7 @@ static volatile int counter = -5;
 unsigned shared = 4000000000u;
 volatile bool flag = true;
 double real = 1.5;
-static volatile __thread int local_to_thread = 17;
+static __thread volatile int local_to_thread = 17;
 __thread long exported_to_thread = -18;
 node_t nodes[3];
 node_t *head = &nodes[1];
