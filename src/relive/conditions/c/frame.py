@@ -154,16 +154,29 @@ class Frame:
             return None
         parameters = self.scopes.parameters()
         if die in parameters:
+            if (by_caller := self._by_caller(found.expression)) is not None:
+                return by_caller
             if self.vaddr == span[0]:
                 return self._passed(parameters, parameters.index(die), name, found)
-            by_cfa = found.expression[0] == _FBREG and self._frame_expression == bytes((_CFA,))
-            if by_cfa and Reader(found.expression, 1).sleb() >= 0:
-                return None  # the caller has put it on the stack
         where = self._named(body)
         raise ConditionError(
             f"{name} is not set up yet at this address: the function's body begins at {where}",
             f"break at {where}, or at its line",
         )
+
+    def _by_caller(self, expression: bytes) -> Place | None:
+        """The place of a parameter that the caller has put on the stack, and that stays there."""
+        if expression[0] != _FBREG:
+            return None
+        reader = Reader(expression, 1)
+        offset = reader.sleb()
+        if self._frame_expression == bytes((_RBP,)):
+            offset -= 16  # rbp will be where the CFA is without return address and itself
+        elif self._frame_expression != bytes((_CFA,)):
+            return None
+        if offset < 0 or reader.at < reader.end:
+            return None
+        return Memory(plus(self._cfa(), offset))
 
     def _passed(self, parameters: list[DIE], number: int, name: str, found: Location) -> Place:
         """A parameter before the function's first instruction."""
@@ -184,6 +197,11 @@ class Frame:
                 "break at the function's first line",
             ) from None
         rsp = lowering.register(_RSP_NUMBER)
+        if not one.certain:
+            raise ConditionError(
+                f"{name} is on the stack at this address, in a place that is not known",
+                "break at the function's first line",
+            )
         if one.stack is not None:
             stack = plus(rsp, one.stack)
             return Memory(Load(stack, 8) if one.indirect else stack)

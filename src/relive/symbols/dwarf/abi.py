@@ -29,11 +29,13 @@ class Passed:
     registers: DWARF numbers of the general registers that hold it, eight bytes each.
     stack: else, bytes behind the return address' place in the stack.  indirect: what is there is
     its address.  Neither: it is in a vector register.
+    certain: the place in the stack is known and not guessed.
     """
 
     registers: tuple[int, ...] = ()
     stack: int | None = None
     indirect: bool = False
+    certain: bool = True
 
 
 def passed(parameters: Sequence[CType], result: CType) -> list[Passed]:
@@ -42,6 +44,7 @@ def passed(parameters: Sequence[CType], result: CType) -> list[Passed]:
     Raises ValueError for a type whose class is not known.
     """
     integers, vectors, stack = list(INTEGERS), _VECTORS, 8
+    certain = True
     if classes(result) is None and not _empty(result):
         integers.pop(0)  # the caller says where the result is to be stored
     found: list[Passed] = []
@@ -50,7 +53,7 @@ def passed(parameters: Sequence[CType], result: CType) -> list[Passed]:
             if integers:
                 found.append(Passed((integers.pop(0),), indirect=True))
             else:
-                found.append(Passed(stack=stack, indirect=True))
+                found.append(Passed(stack=stack, indirect=True, certain=certain))
                 stack += 8
             continue
         wanted = classes(kind)
@@ -65,7 +68,9 @@ def passed(parameters: Sequence[CType], result: CType) -> list[Passed]:
         size = kind.size or 0
         if _alignment(kind) > 8:
             stack = (stack - 8 + 15 & ~15) + 8
-        found.append(Passed(stack=stack))
+            # Debugging information does not say whether a structure is packed.
+            certain = certain and not isinstance(kind, Struct | Array)
+        found.append(Passed(stack=stack, certain=certain))
         stack += size + 7 & ~7
     return found
 
