@@ -13,6 +13,7 @@ from relive.conditions.errors import ConditionError, ParseError
 from relive.conditions.ir import Binary, Const, Expr, Hits, Load, Size, Unary, word
 from relive.conditions.operands import Names, Operand, Scope, Unknown, operand
 from relive.conditions.values import Kind, Value, literal
+from relive.errors import ReliveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +64,9 @@ class Naming:
             yield
         except ParseError:
             raise
-        except ConditionError as error:
-            raise self.fault(node, error.message, error.hint, curable=error.curable) from None
+        except ReliveError as error:  # also one about the description of a type
+            curable = isinstance(error, ConditionError) and error.curable
+            raise self.fault(node, error.message, error.hint, curable=curable) from None
 
     def check_whole(self, node: ast.expr, value: Value) -> None:
         """Refuse a value that makes no sense by itself."""

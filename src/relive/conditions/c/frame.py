@@ -157,7 +157,7 @@ class Frame:
             if (by_caller := self._by_caller(found.expression)) is not None:
                 return by_caller
             if self.vaddr == span[0]:
-                return self._passed(parameters, parameters.index(die), name, found)
+                return self._passed(parameters, parameters.index(die), name)
         where = self._named(body)
         raise ConditionError(
             f"{name} is not set up yet at this address: the function's body begins at {where}",
@@ -178,7 +178,7 @@ class Frame:
             return None
         return Memory(plus(self._cfa(), offset))
 
-    def _passed(self, parameters: list[DIE], number: int, name: str, found: Location) -> Place:
+    def _passed(self, parameters: list[DIE], number: int, name: str) -> Place:
         """A parameter before the function's first instruction."""
         assert self.scopes is not None and self.scopes.function is not None
         function = self.scopes.function
@@ -187,31 +187,31 @@ class Frame:
             if language not in abi.C_LANGUAGES:
                 raise ValueError("only of C and C++ is it known how parameters are passed")
             kinds = [ctypes.of(dies.type_of(one)) for one in parameters]
-            kind = kinds[number]
-            if isinstance(kind, Struct) and found.expression[-1] == 0x06:  # deref
-                kind.by_reference = True
-            one = abi.passed(kinds, ctypes.of(dies.type_of(function)))[number]
+            for kind, one in zip(kinds, parameters, strict=True):
+                if isinstance(kind, Struct) and _is_reference(one):
+                    kind.by_reference = True
+            how = abi.passed(kinds, ctypes.of(dies.type_of(function)))[number]
         except ValueError as error:
             raise ConditionError(
                 f"{name} is not set up yet at this address, and {error}",
                 "break at the function's first line",
             ) from None
         rsp = lowering.register(_RSP_NUMBER)
-        if not one.certain:
+        if not how.certain:
             raise ConditionError(
                 f"{name} is on the stack at this address, in a place that is not known",
                 "break at the function's first line",
             )
-        if one.stack is not None:
-            stack = plus(rsp, one.stack)
-            return Memory(Load(stack, 8) if one.indirect else stack)
+        if how.stack is not None:
+            stack = plus(rsp, how.stack)
+            return Memory(Load(stack, 8) if how.indirect else stack)
         words: list[tuple[Place, int]] = [
-            (Word(lowering.register(register)), 8) for register in one.registers
+            (Word(lowering.register(register)), 8) for register in how.registers
         ]
         if not words:
             return Nowhere(f"{name} is passed in a vector register, which conditions don't know")
-        if one.indirect:
-            return Memory(lowering.register(one.registers[0]))
+        if how.indirect:
+            return Memory(lowering.register(how.registers[0]))
         return words[0][0] if len(words) == 1 else Pieces(tuple(words))
 
     def _check_frame(self, expression: bytes) -> None:
@@ -249,3 +249,11 @@ class Frame:
             offset = vaddr - here.value
             return f"{here.name}+{offset:#x}" if offset else here.name
         return self.symbols.describe(self.module.bias + vaddr).name
+
+
+def _is_reference(die: DIE) -> bool:
+    """Whether a parameter's address is passed: what describes it follows a pointer at the end."""
+    found = die.attributes.get("DW_AT_location")
+    if found is None or isinstance(found.value, int):
+        return False
+    return bytes(found.value)[-1:] == b"\x06"  # deref

@@ -20,7 +20,7 @@ from relive.conditions.operands import Number, Operand, Scope
 from relive.conditions.values import Value
 from relive.symbols.dwarf import dies
 from relive.symbols.dwarf import types as ctypes
-from relive.symbols.dwarf.info import TYPES
+from relive.symbols.dwarf.info import TYPES, completing
 from relive.symbols.dwarf.scopes import Local, Scopes
 from relive.symbols.dwarf.types import Array, CType, Enum, Pointer, Struct
 from relive.symbols.errors import SymbolError
@@ -190,6 +190,11 @@ class SiteNames(Scope):
 
     def _declared(self, die: DIE, name: str) -> Operand:
         """A variable that is only declared where we know its type: its symbol says where it is."""
+        info = self._info
+        if info is not None and die.dwarfinfo is info.dwarf:
+            completed = completing(die)
+            if completed is not None:
+                return self._object(info, completed, name, self._frame)
         linkage = dies.value(die, "DW_AT_linkage_name")
         symbol = name if linkage is None else dies.text(linkage)
         found = self._address(symbol)
@@ -200,7 +205,10 @@ class SiteNames(Scope):
                     if other.tag in _DATA and not dies.is_declaration(other) and info is not None:
                         frame = Frame(self._symbols, module)
                         return self._object(info, other, name, frame)
-            raise NotYetKnown(f"{name} is declared here, and no file that is loaded defines it")
+            raise NotYetKnown(
+                f"{name} is declared here, and no file that is loaded defines it (or it is"
+                " optimised out)"
+            )
         kind = ctypes.of(dies.type_of(die))
         return Object(kind, Memory(Const(found.address)), name, self.complete, True)
 

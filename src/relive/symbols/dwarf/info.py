@@ -274,6 +274,16 @@ def file_level(unit: CompileUnit) -> Iterator[DIE]:
                 pending.append(die)
 
 
+def completing(die: DIE) -> DIE | None:
+    """The definition in the same unit of a variable that an entry declares, if it has a place."""
+    for other in file_level(cast("CompileUnit", die.cu)):
+        if {"DW_AT_specification", "DW_AT_location"} <= other.attributes.keys() and dies.target(
+            other, "DW_AT_specification"
+        ).offset == die.offset:
+            return other
+    return None
+
+
 def _base(unit: CompileUnit | TypeUnit) -> int:
     """What offsets in a unit's lists are relative to."""
     top = unit.get_top_DIE()

@@ -159,7 +159,12 @@ class Struct:
     @cached_property
     def members(self) -> tuple[Member, ...]:
         """In their order.  Raises SymbolError for one whose place has to be computed."""
-        return tuple(self._members())
+        try:
+            return tuple(self._members())
+        except SymbolError:
+            raise
+        except Exception as error:  # elftools asserts, overflows, subscripts None...
+            raise SymbolError(f"the members of {self.name} can't be read: {error!r}") from None
 
     def _members(self) -> Iterator[Member]:
         for die in self.die.iter_children():
@@ -196,19 +201,28 @@ class Struct:
 
     def find(self, name: str) -> Member | None:
         """The member of that name; one of an unnamed member or a base class with its offset
-        here."""
+        here; a base class by its own name.  Raises SymbolError when it is one of several."""
         for member in self.members:
             if member.name == name and not member.base:
                 return member
+        found: list[Member] = []
         for member in self.members:
             if isinstance(member.type, Struct) and (member.base or not member.name):
+                if member.base and member.type.plain == name:
+                    return Member(name, member.type, member.offset)
                 inner = member.type.find(name)
                 if inner is not None:
                     bits = inner.bits
                     if bits is not None:
                         bits = (bits[0] + 8 * member.offset, bits[1])
-                    return Member(name, inner.type, inner.offset + member.offset, bits)
-        return None
+                    found.append(Member(name, inner.type, inner.offset + member.offset, bits))
+        if len(found) > 1:
+            bases = [m.type.plain for m in self.members if isinstance(m.type, Struct) and m.base]
+            raise SymbolError(
+                f"{name} is a member of several base classes of {self.name}",
+                f"write ['{bases[0]}'].{name} for the one of that class",
+            )
+        return found[0] if found else None
 
 
 CType: TypeAlias = Void | Base | Function | Pointer | Array | Enum | Struct
@@ -217,8 +231,17 @@ CType: TypeAlias = Void | Base | Function | Pointer | Array | Enum | Struct
 def of(die: DIE | None) -> CType:
     """The type that an entry describes; typedefs and qualifiers seen through.
 
-    Raises SymbolError for a kind of type that is not known.
+    Raises SymbolError for a kind of type that is not known, and for a damaged description.
     """
+    try:
+        return _unwrapped(die)
+    except SymbolError:
+        raise
+    except Exception as error:  # elftools asserts, overflows, subscripts None...
+        raise SymbolError(f"the description of a type can't be read: {error!r}") from None
+
+
+def _unwrapped(die: DIE | None) -> CType:
     for _ in range(64):
         if die is None:
             return Void()
