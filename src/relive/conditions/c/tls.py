@@ -37,19 +37,20 @@ def _block(symbols: ProcessSymbols, module: Module) -> Expr:
     """The first byte of the current thread's block of a module."""
     if module.main:
         return plus(FS_BASE, -_size(module))
-    try:
-        fixed = _fixed(symbols, module)
-        if fixed is not None:
-            return plus(FS_BASE, fixed)
-        number = _number(symbols, module)
-    except OSError as error:
-        raise ConditionError(f"{module.path}: {error.strerror or error}") from None
-    if number and _is_glibc(symbols):
+    # The dynamic linker has the numbers only when it has relocated the file, which may be later.
+    for place, offset in _relocations(module, _TPOFF64):
+        word = Load(Const(module.bias + place & WORD_MASK), 8)
+        block = plus(Binary("add", FS_BASE, word), -offset)
+        return Select(word, block, Const(_UNREADABLE))
+    for place, _ in _relocations(module, _DTPMOD64):
+        if not _is_glibc(symbols):
+            break
         # The thread's vector of blocks: how many entries there are, then pairs of words.
+        number = Load(Const(module.bias + place & WORD_MASK), 8)
         vector = Load(plus(FS_BASE, 8), 8)
-        room = Load(plus(vector, -16), 8)
-        block = Load(plus(vector, 16 * number), 8)
-        return Select(Binary("ule", Const(number), room), block, Const(_UNREADABLE))
+        there = Binary("ult", plus(number, -1), Load(plus(vector, -16), 8))
+        block = Load(Binary("add", vector, Binary("shl", number, Const(4))), 8)
+        return Select(there, block, Const(_UNREADABLE))
     raise ConditionError(
         f"it is thread-local, and nothing says where threads keep what is {module.name}'s",
         "give its address by fs_base",
@@ -67,8 +68,9 @@ def _size(module: Module) -> int:
     raise ConditionError(f"{module.path} has no thread-local storage")
 
 
-def _relocations(module: Module, wanted: int) -> list[tuple[int, int, int]]:
-    """Place, offset into the block, and 0 or 1: of the module's own variables of a kind."""
+def _relocations(module: Module, wanted: int) -> list[tuple[int, int]]:
+    """Words that are relocated in a way for the module's own variables: place, and offset into
+    the block; first those that can't be of another file's variable."""
     found = []
     image = module.image
     table = image.section(".rela.dyn")
@@ -79,29 +81,13 @@ def _relocations(module: Module, wanted: int) -> list[tuple[int, int, int]]:
             continue
         at = (info >> 32) * _SYM.size
         if not at:
-            found.append((place, addend, 0))
+            found.append((False, place, addend))
         elif symbols is not None and at + _SYM.size <= len(symbols[1]):
             _, _, _, section, value, _ = _SYM.unpack_from(symbols[1], at)
-            if section:  # defined here, though another file's may be taken instead of it
-                found.append((place, value + addend, 1))
-    found.sort(key=lambda entry: entry[2])
-    return found
-
-
-def _fixed(symbols: ProcessSymbols, module: Module) -> int | None:
-    """Distance of the block from the thread pointer, if the linker was told to fix it."""
-    for place, offset, foreign in _relocations(module, _TPOFF64):
-        if not foreign:
-            word = int.from_bytes(symbols.memory(module.bias + place, 8), "little")
-            return (word - offset & WORD_MASK) - (1 << 64) if word else None
-    return None
-
-
-def _number(symbols: ProcessSymbols, module: Module) -> int:
-    """The module's number in threads' vectors, as the dynamic linker stored it; 0: not known."""
-    for place, _, _ in _relocations(module, _DTPMOD64):
-        return int.from_bytes(symbols.memory(module.bias + place, 8), "little")
-    return 0
+            if section:
+                found.append((True, place, value + addend))
+    found.sort()
+    return [(place, offset) for _, place, offset in found]
 
 
 def _is_glibc(symbols: ProcessSymbols) -> bool:
