@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from relive.symbols import aranges
-from relive.symbols.dwarf import dies
+from relive.symbols.dwarf import dies, skim
 from relive.symbols.dwarf.dies import NAMESPACES, STRUCTURES, UNITS
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _SIZES: Final = {
     "DW_FORM_strp": 4, "DW_FORM_sec_offset": 4, "DW_FORM_ref_addr": 4, "DW_FORM_ref_sig8": 8,
 }  # fmt: skip
 _STRX: Final = {"DW_FORM_strx1": 1, "DW_FORM_strx2": 2, "DW_FORM_strx3": 3, "DW_FORM_strx4": 4}
+_MANY: Final = 32
+"""Places of a string from which on looking at all entries is quicker."""
 _CODES: Final = 3
 """Bytes of an abbreviation's number, at most."""
 
@@ -67,6 +69,8 @@ class DebugInfo:
             self.dwarf.supplementary_dwarfinfo = self.shared.dwarf
         self._named: dict[str, list[DIE]] = {}
         self._names: dict[int, dict[int, tuple[int, str]]] = {}
+        self._plans: dict[int, dict[int, skim.Plan]] = {}
+        self._entries_outside: dict[int, set[int]] = {}
 
     # -- units
 
@@ -80,7 +84,8 @@ class DebugInfo:
 
     def unit_at(self, vaddr: int) -> CompileUnit | None:
         """The unit with the code at a file address."""
-        for table in (self._listed, self._scanned):
+        for source in ("_listed", "_scanned"):  # the second one is made only if it is needed
+            table: list[tuple[int, int, int]] = getattr(self, source)
             at = bisect.bisect_right(table, (vaddr, 1 << 65, 0)) - 1
             if at >= 0 and vaddr < table[at][1]:
                 return self.dwarf.get_CU_at(table[at][2])
@@ -135,9 +140,7 @@ class DebugInfo:
         held = self._named.get(name)
         if held is None:
             found = {die.offset: die for die in self._search(name)}
-            held = self._named[name] = [
-                die for die in found.values() if dies.name(die) == name and _outside(die)
-            ]
+            held = self._named[name] = [die for die in found.values() if dies.name(die) == name]
             if self.shared is not None:
                 held += self.shared.named(name)
         return held
@@ -150,12 +153,41 @@ class DebugInfo:
         word = name.encode(errors="surrogateescape") + b"\0"
         for position in _find(self._info, word):
             yield from self._entries(position, "DW_FORM_string")
-        for offset in self._strings(word):
+        offsets = self._strings(word)
+        if len(offsets) > _MANY:
+            yield from self._referring(frozenset(offsets))
+            return
+        for offset in offsets:
             pattern = offset.to_bytes(4, "little")
             for position in _find(self._info, pattern):
                 yield from self._entries(position, "DW_FORM_strp")
             for place in _find(self._indices, pattern):
                 yield from self._indexed(place)
+
+    def _referring(self, offsets: frozenset[int]) -> Iterator[DIE]:
+        """The entries whose name is one of many places in .debug_str."""
+        data, indices = self._info, self._indices
+        bases = {unit.cu_offset: base for base, unit in self._index_bases} if indices else {}
+        for unit in self.units:
+            names = self._names_of(unit)
+            base = bases.get(unit.cu_offset)
+            for entry in sorted(self._outside(unit)):
+                code, at = skim.leb(data, entry)
+                prefix, form = names.get(code, (0, ""))
+                at += prefix
+                if form == "DW_FORM_strp":
+                    place = int.from_bytes(data[at : at + 4], "little")
+                elif base is None or not form.startswith("DW_FORM_strx"):
+                    continue
+                else:
+                    size = _STRX.get(form, 0)
+                    number = data[at : at + size]
+                    index = int.from_bytes(number, "little") if size else skim.leb(data, at)[0]
+                    place = int.from_bytes(
+                        indices[base + 4 * index : base + 4 * index + 4], "little"
+                    )
+                if place in offsets:
+                    yield unit.get_DIE_from_refaddr(entry)
 
     def _strings(self, word: bytes) -> list[int]:
         """Where a string is in .debug_str."""
@@ -211,13 +243,21 @@ class DebugInfo:
                 start = end - size
                 if start < first:
                     break
-                if names.get(_number(self._info[start:end])) == (prefix, form):
-                    try:
-                        die = unit.get_DIE_from_refaddr(start)
-                        die.get_parent()
-                    except Exception:  # the bytes only look like an entry
-                        continue
-                    yield die
+                looks_so = names.get(_number(self._info[start:end])) == (prefix, form)
+                if looks_so and start in self._outside(unit):  # else local, or no entry at all
+                    yield unit.get_DIE_from_refaddr(start)
+
+    def _outside(self, unit: CompileUnit) -> set[int]:
+        """The named entries of a unit that are outside of functions."""
+        held = self._entries_outside.get(unit.cu_offset)
+        if held is None:
+            table = unit.header["debug_abbrev_offset"]
+            known = self._plans.get(table)
+            if known is None:
+                known = self._plans[table] = skim.plans(unit)
+            held = skim.outside_of_functions(self._info, unit, known, _NAMED)
+            self._entries_outside[unit.cu_offset] = held
+        return held
 
     def _names_of(self, unit: CompileUnit) -> dict[int, tuple[int, str]]:
         """By abbreviation: how far behind its number a name comes, and its form."""
@@ -254,14 +294,6 @@ def _shared(image: Image) -> DebugInfo | None:
 
     other = find_shared(image)
     return None if other is None else other.debug_info
-
-
-def _outside(die: DIE) -> bool:
-    """Whether an entry is outside of functions; enumerators are where their type is."""
-    parent = die.get_parent()
-    if die.tag == "DW_TAG_enumerator" and parent is not None:
-        return dies.at_file_level(parent)
-    return dies.at_file_level(die)
 
 
 def file_level(unit: CompileUnit) -> Iterator[DIE]:
