@@ -6,6 +6,7 @@ import bisect
 import io
 import lzma
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,10 @@ _VERSION_GLOBAL: Final = 1
 
 PF_X: Final = 1
 
+# How sections are compressed (gABI, "Compression").
+ELFCOMPRESS_ZLIB: Final = 1
+ELFCOMPRESS_ZSTD: Final = 2
+
 R_X86_64_GLOB_DAT: Final = 6
 R_X86_64_JUMP_SLOT: Final = 7
 R_X86_64_IRELATIVE: Final = 37
@@ -66,6 +71,20 @@ class Slot:
     address: int
     name: str
     resolver: int | None
+
+
+def _decompressed(kind: int, data: bytes) -> bytes:
+    """The contents of a section.  Raises SymbolError."""
+    try:
+        if kind == ELFCOMPRESS_ZLIB:
+            return zlib.decompress(data)
+        if kind == ELFCOMPRESS_ZSTD:
+            import zstandard
+
+            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    except Exception as error:  # zlib.error, zstandard.ZstdError
+        raise SymbolError(f"a section can't be decompressed: {error}") from None
+    raise SymbolError(f"a section is compressed in an unknown way ({kind})")
 
 
 class Image:
@@ -117,13 +136,20 @@ class Image:
 
     def section(self, name: str) -> tuple[int, bytes] | None:
         """File address and contents (decompressed) of a section, or None."""
-        if name not in self._sections:
-            return None
+        old = name not in self._sections
+        if old:  # how GNU tools compressed before the format had a way
+            name = f".z{name[1:]}"
+            if not name.startswith(".zdebug_") or name not in self._sections:
+                return None
         offset, size, address = self._sections[name]
+        data = self.data[offset : offset + size]
         section = self.elf.get_section_by_name(name)
         if section is not None and section.compressed:
-            return address, section.data()
-        return address, self.data[offset : offset + size]
+            (kind,) = struct.unpack_from("<I", data)  # Elf64_Chdr
+            data = _decompressed(kind, data[24:])
+        elif old:
+            data = _decompressed(ELFCOMPRESS_ZLIB, data[12:])
+        return address, data
 
     @cached_property
     def is_go(self) -> bool:

@@ -165,7 +165,9 @@ class LineTable:
 
     @cached_property
     def _dwarf(self) -> DWARFInfo:
-        return self._image.elf.get_dwarf_info(relocate_dwarf_sections=False)
+        from relive.symbols.dwarf.opening import open_dwarf
+
+        return open_dwarf(self._image)
 
     @cached_property
     def _aranges(self) -> tuple[list[int], list[tuple[int, int]]]:

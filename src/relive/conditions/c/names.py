@@ -99,7 +99,7 @@ class SiteNames(Scope):
         top = None if unit is None else unit.get_top_DIE()
         if top is not None and {"DW_AT_dwo_name", "DW_AT_GNU_dwo_name"} & top.attributes.keys():
             raise ConditionError(
-                f"the debugging information of {dies.name(top) or 'this file'} is in a .dwo file",
+                f"the debugging information of {self._info.path} is in .dwo files",
                 "compile without -gsplit-dwarf",
             )
         return found
@@ -114,6 +114,11 @@ class SiteNames(Scope):
             return self._why
         if self._module is not None and self._info is None:
             return _missing(self._module)
+        if self._scopes is not None and self._scopes.unit is None and self._module is not None:
+            return (
+                f"{self._module.path} has no debugging information for this address:"
+                " its source file was compiled without -g"
+            )
         return ""
 
     # -- variables

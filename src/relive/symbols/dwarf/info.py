@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from relive.symbols import aranges
 from relive.symbols.dwarf import dies, skim
 from relive.symbols.dwarf.dies import NAMESPACES, STRUCTURES, UNITS
+from relive.symbols.dwarf.opening import open_dwarf
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -37,6 +38,7 @@ _SIZES: Final = {
     "DW_FORM_data1": 1, "DW_FORM_data2": 2, "DW_FORM_data4": 4, "DW_FORM_data8": 8,
     "DW_FORM_ref1": 1, "DW_FORM_ref2": 2, "DW_FORM_ref4": 4, "DW_FORM_ref8": 8,
     "DW_FORM_flag": 1, "DW_FORM_flag_present": 0, "DW_FORM_implicit_const": 0,
+    "DW_FORM_GNU_ref_alt": 4, "DW_FORM_GNU_strp_alt": 4, "DW_FORM_strp_sup": 4,
     "DW_FORM_strp": 4, "DW_FORM_sec_offset": 4, "DW_FORM_ref_addr": 4, "DW_FORM_ref_sig8": 8,
 }  # fmt: skip
 _STRX: Final = {"DW_FORM_strx1": 1, "DW_FORM_strx2": 2, "DW_FORM_strx3": 3, "DW_FORM_strx4": 4}
@@ -61,9 +63,7 @@ class DebugInfo:
 
     def __init__(self, image: Image) -> None:
         self.path = image.path
-        self.dwarf: DWARFInfo = image.elf.get_dwarf_info(
-            relocate_dwarf_sections=False, follow_links=False
-        )
+        self.dwarf: DWARFInfo = open_dwarf(image)
         self.shared = _shared(image)
         if self.shared is not None:
             self.dwarf.supplementary_dwarfinfo = self.shared.dwarf
@@ -157,6 +157,11 @@ class DebugInfo:
         if len(offsets) > _MANY:
             yield from self._referring(frozenset(offsets))
             return
+        if self.shared is not None:  # names of definitions here may be there
+            for offset in self.shared._strings(word):
+                for position in _find(self._info, offset.to_bytes(4, "little")):
+                    for form in ("DW_FORM_GNU_strp_alt", "DW_FORM_strp_sup"):
+                        yield from self._entries(position, form)
         for offset in offsets:
             pattern = offset.to_bytes(4, "little")
             for position in _find(self._info, pattern):
