@@ -95,7 +95,7 @@ def watch(job: Watch, group: int) -> int | None:
         session.detach(stopped=job.stop)
         watching.show_records()
         for site in sites:
-            if not site.armed:
+            if not site.armed and site.told != site.waited:
                 tell(f"warning: {site.request.place} was never armed: {site.waited}")
         if saving is not None:
             saving.close()

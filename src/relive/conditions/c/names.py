@@ -198,7 +198,8 @@ class SiteNames(Scope):
         info = self._info
         if info is not None and die.dwarfinfo is info.dwarf:
             completed = completing(die)
-            if completed is not None:
+            assert self._module is not None
+            if completed is not None and not self._is_replaced(self._module, die, name):
                 return self._object(info, completed, name, self._frame)
         linkage = dies.value(die, "DW_AT_linkage_name")
         symbol = name if linkage is None else dies.text(linkage)
@@ -284,12 +285,21 @@ class SiteNames(Scope):
                 f"{len(made)} variables are called {name}", "write " + " or ".join(ways[:4])
             )
         die, one = made[0]
-        if not module.main and dies.has(die, "DW_AT_external") is not None:
-            # The program may have a copy of its own, which all of them use.
-            symbol = self._address(name)
-            if symbol is not None and symbol.module is not module and _exported(module, name):
-                return self._declared(die, name)
+        if self._is_replaced(module, die, name):
+            return self._declared(die, name)
         return one
+
+    def _is_replaced(self, module: Module, die: DIE, name: str) -> bool:
+        """Whether a library's variable is not the one that is used: the program may have a copy
+        of its own, or another library's comes first."""
+        if module.main or dies.has(die, "DW_AT_external") is None:
+            return False
+        linkage = dies.value(die, "DW_AT_linkage_name")
+        symbol = name if linkage is None else dies.text(linkage)
+        found = self._address(symbol)
+        if found is None or found.module is None or found.module is module:
+            return False
+        return _exported(module, symbol) and _exported(found.module, symbol)
 
     def _same(self, enumerators: list[DIE], name: str) -> Operand:
         values = {_enumerator(die): die for die in enumerators}
