@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relive.symbols.process import Module, ProcessSymbols
 
 _FBREG, _CFA, _RBP, _BREGS = 0x91, 0x9C, 0x56, (0x76, 0x77)
+_BREG0, _DEREF = 0x70, 0x06
 _RBP_NUMBER: Final = 6
 _RSP_NUMBER: Final = 7
 _RED_ZONE: Final = 128
@@ -146,19 +147,21 @@ class Frame:
         """The place of a variable before the function has stored its parameters; None behind."""
         assert self.scopes is not None and self.vaddr is not None
         function = self.scopes.function
-        span = None if function is None else dies.low_and_high(function)
-        if function is None or span is None or self.module.image.lines is None:
+        spans = [] if function is None else self.scopes.info.ranges(function)
+        if not spans or not spans[0].start <= self.vaddr < spans[0].end:
             return None
-        body = self.module.image.lines.body(*span)
-        if body is None or not span[0] <= self.vaddr < body:
+        at_start = self.vaddr == spans[0].start
+        lines = self.module.image.lines
+        body = None if lines is None else lines.body(*spans[0])
+        if not at_start and (body is None or self.vaddr >= body):
             return None
         parameters = self.scopes.parameters()
         if die in parameters:
             if (by_caller := self._by_caller(found.expression)) is not None:
                 return by_caller
-            if self.vaddr == span[0]:
+            if at_start:
                 return self._passed(parameters, parameters.index(die), name)
-        where = self._named(body)
+        where = "its second line" if body is None else self._named(body)
         raise ConditionError(
             f"{name} is not set up yet at this address: the function's body begins at {where}",
             f"break at {where}, or at its line",
@@ -188,8 +191,8 @@ class Frame:
                 raise ValueError("only of C and C++ is it known how parameters are passed")
             kinds = [ctypes.of(dies.type_of(one)) for one in parameters]
             for kind, one in zip(kinds, parameters, strict=True):
-                if isinstance(kind, Struct) and _is_reference(one):
-                    kind.by_reference = True
+                if isinstance(kind, Struct) and not kind.by_reference:
+                    kind.by_reference = self._is_reference(one, kind)
             how = abi.passed(kinds, ctypes.of(dies.type_of(function)))[number]
         except ValueError as error:
             raise ConditionError(
@@ -213,6 +216,20 @@ class Frame:
         if how.indirect:
             return Memory(lowering.register(how.registers[0]))
         return words[0][0] if len(words) == 1 else Pieces(tuple(words))
+
+    def _is_reference(self, parameter: DIE, kind: Struct) -> bool:
+        """Whether of a structure only the address is passed, as C++ does it for classes that
+        can't be copied as bytes.  Raises ValueError when nothing says."""
+        assert self.scopes is not None
+        found = locations.locate(self.scopes.info, parameter, self.vaddr, 8)
+        if found.expression:
+            if found.expression[0] == _FBREG:
+                return found.expression[-1] == _DEREF
+            in_register = found.expression[0] - _BREG0 in abi.INTEGERS
+            return in_register and found.expression[1:] == b"\0"
+        if kind.has_methods:
+            raise ValueError(f"how a {kind.name} is passed is not known")
+        return False
 
     def _check_frame(self, expression: bytes) -> None:
         """Refuse a frame that is not there yet, or not any more."""
@@ -249,11 +266,3 @@ class Frame:
             offset = vaddr - here.value
             return f"{here.name}+{offset:#x}" if offset else here.name
         return self.symbols.describe(self.module.bias + vaddr).name
-
-
-def _is_reference(die: DIE) -> bool:
-    """Whether a parameter's address is passed: what describes it follows a pointer at the end."""
-    found = die.attributes.get("DW_AT_location")
-    if found is None or isinstance(found.value, int):
-        return False
-    return bytes(found.value)[-1:] == b"\x06"  # deref

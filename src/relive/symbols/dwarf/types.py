@@ -152,6 +152,11 @@ class Struct:
         self.by_reference = dies.value(die, "DW_AT_calling_convention") == 4
         """DW_CC_pass_by_reference: a C++ class with a copy constructor of its own."""
 
+    @cached_property
+    def has_methods(self) -> bool:
+        """Whether it has functions of its own: a constructor may be among them."""
+        return any(die.tag == "DW_TAG_subprogram" for die in self.die.iter_children())
+
     @property
     def name(self) -> str:
         return f"{self.kind} {self.plain or '(unnamed)'}"
