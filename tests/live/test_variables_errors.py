@@ -126,7 +126,7 @@ def test_a_source_file_without_it(tmp_path: Path) -> None:
 def test_compressed_sections(how: str, tmp_path: Path) -> None:
     plain = build(tmp_path, "variables.c", "gcc", "-g", "-O0")
     program = tmp_path / how
-    command = ["objcopy", f"--compress-debug-sections={how}", plain, program]
+    command = ["objcopy", f"--compress-debug-sections={how}", str(plain), str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode:
         pytest.skip(f"objcopy does not know {how}: {done.stderr.strip()}")
@@ -153,7 +153,7 @@ def test_separate_files(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     subprocess.run(["objcopy", "--only-keep-debug", whole, debug], check=True, timeout=60)
     subprocess.run(["strip", program], check=True, timeout=60)
     if link == "debuglink":
-        command = ["objcopy", f"--add-gnu-debuglink={debug}", program]
+        command = ["objcopy", f"--add-gnu-debuglink={debug}", str(program)]
         subprocess.run(command, check=True, timeout=60)
     with stopped([program], "here") as there:
         check(there)

@@ -6,7 +6,6 @@ import bisect
 import io
 import lzma
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from elftools.elf.elffile import ELFFile
 
+from relive.symbols.compressed import ELFCOMPRESS_ZLIB, decompressed
 from relive.symbols.errors import SymbolError
 from relive.symbols.symbol import (
     SHN_ABS,
@@ -40,9 +40,6 @@ _VERSION_GLOBAL: Final = 1
 
 PF_X: Final = 1
 
-# How sections are compressed (gABI, "Compression").
-ELFCOMPRESS_ZLIB: Final = 1
-ELFCOMPRESS_ZSTD: Final = 2
 
 R_X86_64_GLOB_DAT: Final = 6
 R_X86_64_JUMP_SLOT: Final = 7
@@ -71,20 +68,6 @@ class Slot:
     address: int
     name: str
     resolver: int | None
-
-
-def _decompressed(kind: int, data: bytes) -> bytes:
-    """The contents of a section.  Raises SymbolError."""
-    try:
-        if kind == ELFCOMPRESS_ZLIB:
-            return zlib.decompress(data)
-        if kind == ELFCOMPRESS_ZSTD:
-            import zstandard
-
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    except Exception as error:  # zlib.error, zstandard.ZstdError
-        raise SymbolError(f"a section can't be decompressed: {error}") from None
-    raise SymbolError(f"a section is compressed in an unknown way ({kind})")
 
 
 class Image:
@@ -146,9 +129,9 @@ class Image:
         section = self.elf.get_section_by_name(name)
         if section is not None and section.compressed:
             (kind,) = struct.unpack_from("<I", data)  # Elf64_Chdr
-            data = _decompressed(kind, data[24:])
+            data = decompressed(kind, data[24:])
         elif old:
-            data = _decompressed(ELFCOMPRESS_ZLIB, data[12:])
+            data = decompressed(ELFCOMPRESS_ZLIB, data[12:])
         return address, data
 
     @cached_property

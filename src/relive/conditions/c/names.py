@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from relive.conditions.c import typenames
+from relive.conditions.c.entries import (
+    enumerator,
+    exported,
+    file_of,
+    is_in,
+    nested,
+    same_place,
+)
 from relive.conditions.c.frame import Frame
 from relive.conditions.c.operands import Object, Untyped, cast, size_of
 from relive.conditions.c.places import Memory
+from relive.conditions.c.typesof import Types, debug_info
 from relive.conditions.errors import ConditionError, NotYetKnown
 from relive.conditions.ir import Const
 from relive.conditions.operands import Number, Operand, Scope
@@ -22,7 +30,7 @@ from relive.symbols.dwarf import dies
 from relive.symbols.dwarf import types as ctypes
 from relive.symbols.dwarf.info import TYPES, completing
 from relive.symbols.dwarf.scopes import Local, Scopes
-from relive.symbols.dwarf.types import Array, CType, Enum, Pointer, Struct
+from relive.symbols.dwarf.types import CType, Pointer, Struct
 from relive.symbols.errors import SymbolError
 from relive.symbols.process import chosen
 from relive.symbols.symbol import STT_OBJECT, STT_TLS
@@ -63,7 +71,6 @@ class SiteNames(Scope):
         if address is not None and self._module is not None:
             self._vaddr = address - self._module.bias
         self._known: dict[str, Operand | None] = {}
-        self._completed: dict[int, Struct] = {}
 
     # -- as a mapping
 
@@ -88,7 +95,7 @@ class SiteNames(Scope):
 
     @cached_property
     def _info(self) -> DebugInfo | None:
-        return None if self._module is None else _debug_info(self._module)
+        return None if self._module is None else debug_info(self._module)
 
     @cached_property
     def _scopes(self) -> Scopes | None:
@@ -167,7 +174,7 @@ class SiteNames(Scope):
         assert self._info is not None
         die = local.die
         if die.tag == "DW_TAG_enumerator":
-            return _enumerator(die)
+            return enumerator(die)
         if dies.is_declaration(die) and "DW_AT_location" not in die.attributes:
             return self._declared(die, name)
         if local.gone:
@@ -206,7 +213,7 @@ class SiteNames(Scope):
         found = self._address(symbol)
         if found is None:
             for module in self._modules():
-                info = _debug_info(module)
+                info = debug_info(module)
                 for other in info.named(name) if info is not None else ():
                     if other.tag in _DATA and not dies.is_declaration(other) and info is not None:
                         frame = Frame(self._symbols, module)
@@ -228,7 +235,7 @@ class SiteNames(Scope):
 
     def _elsewhere(self, name: str, around: str = "") -> Operand | None:
         for module in self._symbols.modules:
-            info = None if module is self._module else _debug_info(module)
+            info = None if module is self._module else debug_info(module)
             found = None if info is None else self._among(module, info, name, around)
             if found is not None:
                 return found
@@ -243,7 +250,7 @@ class SiteNames(Scope):
         """What a module's files call so.  around: the namespace, class or source file."""
         found = [die for die in info.named(name) if die.tag not in TYPES]
         if around:
-            found = [die for die in found if _is_in(die, around)]
+            found = [die for die in found if is_in(die, around)]
         unit = None if self._scopes is None else self._scopes.unit
         here = [die for die in found if die.cu is unit]
         for some in (here, found):
@@ -271,7 +278,7 @@ class SiteNames(Scope):
             except ConditionError as error:
                 failure = failure or error
                 continue
-            if not any(_same_place(one, other) for _, other in made):
+            if not any(same_place(one, other) for _, other in made):
                 made.append((die, one))
         if not made:
             symbol = self._address(name)
@@ -280,7 +287,7 @@ class SiteNames(Scope):
             assert failure is not None
             raise failure
         if len(made) > 1:
-            ways = [f"var('{_file(die)}::{name}')" for die, _ in made]
+            ways = [f"var('{file_of(die)}::{name}')" for die, _ in made]
             raise ConditionError(
                 f"{len(made)} variables are called {name}", "write " + " or ".join(ways[:4])
             )
@@ -299,10 +306,10 @@ class SiteNames(Scope):
         found = self._address(symbol)
         if found is None or found.module is None or found.module is module:
             return False
-        return _exported(module, symbol) and _exported(found.module, symbol)
+        return exported(module, symbol) and exported(found.module, symbol)
 
     def _same(self, enumerators: list[DIE], name: str) -> Operand:
-        values = {_enumerator(die): die for die in enumerators}
+        values = {enumerator(die): die for die in enumerators}
         if len(values) > 1:
             numbers = ", ".join(str(one.number) for one in values)
             raise ConditionError(
@@ -326,12 +333,12 @@ class SiteNames(Scope):
         """A static variable of a function where the site is not."""
         location = self._address(function)
         module = None if location is None else location.module
-        info = None if module is None else _debug_info(module)
+        info = None if module is None else debug_info(module)
         if location is None or module is None or info is None:
             return None
         vaddr = location.address - module.bias
         scopes = Scopes(info, vaddr)
-        local = scopes.find(name, function) or _nested(scopes, name)
+        local = scopes.find(name, function) or nested(scopes, name)
         if local is None or local.gone:
             return None
         if local.die.tag == "DW_TAG_formal_parameter" or (
@@ -358,7 +365,7 @@ class SiteNames(Scope):
         if symbol is None or module is None or symbol.type != STT_OBJECT:
             return Number(location.address)
         hint = "compile with -g or install its debug package"
-        if _debug_info(module) is None:
+        if debug_info(module) is None:
             why = f"{module.path} has no debugging information"
         else:
             why = f"the debugging information of {module.path} does not describe it"
@@ -374,79 +381,27 @@ class SiteNames(Scope):
 
     # -- types
 
+    @cached_property
+    def _types(self) -> Types:
+        return Types(self._modules, self._scopes)
+
     def complete(self, struct: Struct) -> Struct:
         """The full description of a structure, from another source file if need be."""
-        if struct.known or not struct.plain:
-            return struct
-        key = id(struct)
-        if key not in self._completed:
-            self._completed[key] = self._complete(struct)
-            self._completed[id(self._completed[key])] = self._completed[key]
-        return self._completed[key]
-
-    def _complete(self, struct: Struct) -> Struct:
-        for die in self._types(struct.plain, "class" if struct.kind == "class" else struct.kind):
-            found = ctypes.of(die)
-            if isinstance(found, Struct) and found.known:
-                return found
-        return struct
-
-    def _types(self, name: str, kind: str) -> Iterator[DIE]:
-        """The types of that name, the nearest first, complete ones first."""
-        plain = name.rpartition("::")[2]
-        if self._scopes is not None:
-            yield from (die for die in self._scopes.type_named(name) if _fits(die, kind))
-        for module in self._modules():
-            info = _debug_info(module)
-            if info is None:
-                continue
-            found = [die for die in info.named(plain) if die.tag in TYPES and _fits(die, kind)]
-            if "::" in name:
-                found = [die for die in found if dies.path(die) == name.removeprefix("::")]
-            unit = None if self._scopes is None else self._scopes.unit
-            found.sort(key=lambda die: (dies.is_declaration(die), die.cu is not unit))
-            yield from found
-
-    def _type(self, text: str) -> CType:
-        written = typenames.parse(text)
-        kind = None if written.kind else typenames.builtin(written.name)
-        if kind is None:
-            kind = self._described(written.name, written.kind)
-        if kind is None and not written.kind:
-            kind = typenames.fixed(written.name)
-        if kind is None:
-            what = f"{written.kind} {written.name}".strip()
-            hint = self.unknown(written.name) if self._info is None else ""
-            raise NotYetKnown(f"no type is called '{what}'", hint)
-        for _ in range(written.stars):
-            kind = Pointer(None, kind)
-        for bound in reversed(written.bounds):
-            kind = Array(kind, bound)
-        return kind
-
-    def _described(self, name: str, kind: str) -> CType | None:
-        try:
-            for die in self._types(name, kind):
-                found = ctypes.of(die)
-                return self.complete(found) if isinstance(found, Struct) else found
-        except (ConditionError, SymbolError) as error:
-            raise ConditionError(error.message, error.hint) from None
-        except Exception as error:  # damaged: elftools asserts, overflows, subscripts None...
-            raise ConditionError(f"the description of {name} can't be read: {error!r}") from None
-        return None
+        return self._types.complete(struct)
 
     def cast(self, type_name: str, value: Value) -> Operand:
-        return cast(self._type(type_name), value, f"cast('{type_name}', ...)", self.complete)
+        kind = self._type(type_name)
+        return cast(kind, value, f"cast('{type_name}', ...)", self.complete)
 
     def size_of(self, type_name: str) -> int:
         return size_of(self._type(type_name), f"'{type_name}'", self.complete)
 
-
-def _debug_info(module: Module) -> DebugInfo | None:
-    try:
-        return module.image.debug_info
-    except SymbolError as error:
-        raise ConditionError(error.message, error.hint) from None
+    def _type(self, text: str) -> CType:
+        try:
+            return self._types.named(text)
+        except NotYetKnown as error:
+            hint = self.unknown(text) if self._info is None else ""
+            raise NotYetKnown(error.message, hint) from None
 
 
 def _missing(module: Module) -> str:
@@ -454,58 +409,3 @@ def _missing(module: Module) -> str:
         f"{module.path} has no debugging information, so its variables are not known:"
         " compile with -g or install its debug package"
     )
-
-
-def _enumerator(die: DIE) -> Number:
-    parent = die.get_parent()
-    if parent is not None:
-        kind = ctypes.of(parent)
-        if isinstance(kind, Enum):
-            return Number(kind.values[dies.name(die)])
-    return Number(dies.constant(die, "DW_AT_const_value") or 0)
-
-
-def _fits(die: DIE, kind: str) -> bool:
-    """Whether an entry is of the kind that the user wrote (struct and class are one)."""
-    if not kind:
-        # In C a structure's name is no type without the word, unless nothing else has it.
-        return True
-    wanted = {"enum": "DW_TAG_enumeration_type", "union": "DW_TAG_union_type"}.get(kind)
-    if wanted is None:
-        return die.tag in ("DW_TAG_structure_type", "DW_TAG_class_type")
-    return die.tag == wanted
-
-
-def _file(die: DIE) -> str:
-    return dies.name(die.cu.get_top_DIE()).rpartition("/")[2]
-
-
-def _is_in(die: DIE, around: str) -> bool:
-    """Whether a variable is in the source file, namespace or class that the user wrote."""
-    name = dies.name(die.cu.get_top_DIE())
-    if name == around or name.endswith("/" + around):
-        return True
-    return dies.path(die).rpartition("::")[0] == around.removeprefix("::")
-
-
-def _same_place(one: Operand, other: Operand) -> bool:
-    if isinstance(one, Object) and isinstance(other, Object):
-        return one.place == other.place
-    return one == other
-
-
-def _nested(scopes: Scopes, name: str) -> Local | None:
-    """A variable of any block of a function."""
-    function = scopes.function
-    pending = [] if function is None else [function]
-    while pending and function is not None:
-        for die in pending.pop().iter_children():
-            if die.tag == "DW_TAG_variable" and dies.name(die) == name:
-                return Local(die, function)
-            if die.tag == "DW_TAG_lexical_block":
-                pending.append(die)
-    return None
-
-
-def _exported(module: Module, name: str) -> bool:
-    return any(symbol.dynamic for symbol in chosen(module.image, name, ""))
