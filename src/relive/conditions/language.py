@@ -70,6 +70,13 @@ _HABITS: Final = (
      "registers are written without %", ""),
     (re.compile(r"(?<![=!<>:])=(?!=)"), "a condition can't assign", "write == to compare"),
     (re.compile(r"#"), "a condition has no comments", ""),
+    (re.compile(r"::"), ":: is not an operator here", "write var('space::name')"),
+    (re.compile(r"(?:^|[(=<>,]|\b(?:and|or|not|in)\b)\s*(&)(?=\s*[A-Za-z_(])"),
+     "& in front of a variable is not possible", "write `addr(variable)`"),
+    (re.compile(r"(?:^|[(=<>,+/%-]|\b(?:and|or|not|in)\b)\s*(\*)(?=\s*[A-Za-z_(*])"),
+     "* in front of a pointer is not possible", "write `pointer[0]`"),
+    (re.compile(r"\((?:(?:struct|union|enum|unsigned|signed|const)\s+)*[A-Za-z_]\w*\s*\**\s*\)(?=\s*[A-Za-z_0-9(])"),
+     "a type in parentheses is not possible", "write `cast('type', value)`"),
 )  # fmt: skip
 
 
@@ -144,7 +151,8 @@ class _Parser(Naming):
     def syntax_fault(self, error: SyntaxError) -> ParseError:
         for pattern, what, hint in _HABITS:
             if found := pattern.search(self.line):
-                return self.fault_at(found.start(), len(found.group()), what, hint)
+                start, end = found.span(found.lastindex or 0)
+                return self.fault_at(start, end - start, what, hint)
         for word in re.finditer(r"[^\W\d]\w*", self.line):
             if keyword.iskeyword(word.group()) and word.group() not in _KEYWORDS:
                 what = f"{word.group()} is a word of Python"

@@ -28,6 +28,7 @@ from relive.conditions.operands import Number, Operand, Scope
 from relive.conditions.values import Value
 from relive.symbols.dwarf import dies
 from relive.symbols.dwarf import types as ctypes
+from relive.symbols.dwarf.dies import ANONYMOUS
 from relive.symbols.dwarf.info import TYPES, completing
 from relive.symbols.dwarf.scopes import Local, Scopes
 from relive.symbols.dwarf.types import CType, Pointer, Struct
@@ -253,17 +254,18 @@ class SiteNames(Scope):
             found = [die for die in found if is_in(die, around)]
         unit = None if self._scopes is None else self._scopes.unit
         here = [die for die in found if die.cu is unit]
-        for some in (here, found):
-            enumerators = [die for die in some if die.tag == "DW_TAG_enumerator"]
+        spaces = [] if self._scopes is None else self._scopes.spaces()
+        for some, everywhere in ((here, False), (found, False), (found, True)):
             defined = [die for die in some if die.tag in _DATA and not dies.is_declaration(die)]
-            plain = [die for die in defined if dies.path(die) == name]
-            shared = [die for die in defined if dies.has(die, "DW_AT_external") is not None]
-            for variables in (plain and [d for d in plain if d in shared], plain, shared, defined):
-                if variables:
-                    return self._one(module, info, variables, name)
+            variables = defined if around else _visible(defined, spaces, everywhere)
+            shared = [die for die in variables if dies.has(die, "DW_AT_external") is not None]
+            if variables:
+                return self._one(module, info, shared or variables, name)
+            enumerators = [die for die in some if die.tag == "DW_TAG_enumerator"]
             if enumerators:
                 return self._same(enumerators, name)
-            declared = [die for die in some if die.tag in _DATA]
+            declared = [die for die in some if die.tag in _DATA and die not in defined]
+            declared = declared if around else _visible(declared, spaces, everywhere)
             if declared:
                 return self._declared(declared[0], name)
         return None
@@ -409,3 +411,16 @@ def _missing(module: Module) -> str:
         f"{module.path} has no debugging information, so its variables are not known:"
         " compile with -g or install its debug package"
     )
+
+
+def _visible(found: list[DIE], spaces: list[str], everywhere: bool) -> list[DIE]:
+    """The variables of the innermost namespace or class around the site that has some.
+
+    everywhere: when none has, those of others.
+    """
+    around = [dies.path(die).rpartition("::")[0].replace(ANONYMOUS, "").strip(":") for die in found]
+    for space in (*spaces, ""):
+        some = [die for die, its in zip(found, around, strict=True) if its == space]
+        if some:
+            return some
+    return found if everywhere else []

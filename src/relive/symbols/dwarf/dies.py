@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NAMESPACES: Final = ("DW_TAG_namespace", "DW_TAG_module")
 STRUCTURES: Final = ("DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type")
+ANONYMOUS: Final = "(anonymous namespace)"
 UNITS: Final = ("DW_TAG_compile_unit", "DW_TAG_partial_unit", "DW_TAG_type_unit")
 _ORIGINS: Final = ("DW_AT_abstract_origin", "DW_AT_specification")
 _FAR: Final = 16
@@ -107,7 +108,7 @@ def path(die: DIE) -> str:
     words = [name(die)]
     for one in parents(around):
         if one.tag in NAMESPACES or one.tag in STRUCTURES:
-            words.append(name(one) or "(anonymous namespace)")
+            words.append(name(one) or ANONYMOUS)
     return "::".join(reversed(words))
 
 

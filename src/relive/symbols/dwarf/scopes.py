@@ -117,9 +117,14 @@ class Scopes:
                 if die.tag in _VARIABLES:
                     yield dies.name(die)
 
-    def functions(self) -> list[str]:
-        """The functions, innermost first."""
-        return [dies.name(scope) for scope in self.chain if scope.tag in _FUNCTIONS]
+    def spaces(self) -> list[str]:
+        """The classes and namespaces around the innermost function, innermost first."""
+        for scope in self.chain:
+            if scope.tag in _FUNCTIONS:
+                words = dies.path(scope).split("::")[:-1]
+                words = [word for word in words if word != dies.ANONYMOUS]
+                return ["::".join(words[:count]) for count in range(len(words), 0, -1)]
+        return []
 
 
 def _named(scope: DIE, name: str) -> DIE | None:
