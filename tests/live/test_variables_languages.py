@@ -13,7 +13,9 @@ from tests.live.compiled import stopped
 
 CPP = """
 #include <cstdio>
+int level = 1;
 namespace geo {
+int level = 2;
 int scale = 7;
 static int hidden = -8;
 enum class Axis : short { X = -1, Y = 5 };
@@ -54,7 +56,8 @@ int main()
 CPP_VALUES = {
     "p.x": -2, "p.y": 3, "p.id": -3, "p.axis": 5, "p.axis == Y": 1, "box.item": -9,
     "box.where[0]": 5, "copy.y": 3, "both.own": 3, "last": 6, "moved": 7, "yes": 1,
-    "var('geo::scale')": 7, "scale": 7, "var('geo::hidden')": -8, "var('geo::Point::made')": 41,
+    "level": 1, "var('geo::level')": 2, "var('geo::scale')": 7, "scale": 7,
+    "var('geo::hidden')": -8, "var('geo::Point::made')": 41,
     "sizeof('geo::Point')": 24, "cast('geo::Point *', addr(p)).x": -2,
     "cast('Box<int> *', addr(box)).item": -9, "both['Left'].same": 1, "both['Right'].same": 2,
 }  # fmt: skip
@@ -88,8 +91,11 @@ def test_cpp(level: str, tmp_path: Path) -> None:
     if level == "-O0":
         line = CPP[: CPP.index("return total")].count("\n") + 1
         with stopped([program], f"program.cpp:{line}") as there:
-            found = {name: there.value(name) for name in ("x", "this.y", "by", "id", "total")}
-            assert found == {"x": -2, "this.y": 3, "by": 4, "id": -3, "total": -24}
+            found = {
+                name: there.value(name) for name in ("x", "this.y", "by", "id", "total", "level")
+            }
+            assert found == {"x": -2, "this.y": 3, "by": 4, "id": -3, "total": -24, "level": 2}
+            assert there.value("var('::level')") == 1
 
 
 RUST = """

@@ -248,26 +248,28 @@ class SiteNames(Scope):
         yield from (module for module in self._symbols.modules if module is not self._module)
 
     def _among(self, module: Module, info: DebugInfo, name: str, around: str) -> Operand | None:
-        """What a module's files call so.  around: the namespace, class or source file."""
+        """What a module's files call so.  around: the namespace, class or source file;
+        :: for what is in none."""
         found = [die for die in info.named(name) if die.tag not in TYPES]
+        outermost = around == "::"
+        around = "" if outermost else around
         if around:
             found = [die for die in found if is_in(die, around)]
         unit = None if self._scopes is None else self._scopes.unit
         here = [die for die in found if die.cu is unit]
-        spaces = [] if self._scopes is None else self._scopes.spaces()
+        spaces = [] if self._scopes is None or outermost else self._scopes.spaces()
         for some, everywhere in ((here, False), (found, False), (found, True)):
-            defined = [die for die in some if die.tag in _DATA and not dies.is_declaration(die)]
-            variables = defined if around else _visible(defined, spaces, everywhere)
-            shared = [die for die in variables if dies.has(die, "DW_AT_external") is not None]
-            if variables:
-                return self._one(module, info, shared or variables, name)
+            data = [die for die in some if die.tag in _DATA]
+            data = data if around else _visible(data, spaces, everywhere)
+            defined = [die for die in data if not dies.is_declaration(die)]
+            shared = [die for die in defined if dies.has(die, "DW_AT_external") is not None]
+            if defined:
+                return self._one(module, info, shared or defined, name)
             enumerators = [die for die in some if die.tag == "DW_TAG_enumerator"]
             if enumerators:
                 return self._same(enumerators, name)
-            declared = [die for die in some if die.tag in _DATA and die not in defined]
-            declared = declared if around else _visible(declared, spaces, everywhere)
-            if declared:
-                return self._declared(declared[0], name)
+            if data:
+                return self._declared(data[0], name)
         return None
 
     def _one(self, module: Module, info: DebugInfo, variables: list[DIE], name: str) -> Operand:
@@ -322,7 +324,7 @@ class SiteNames(Scope):
     def _qualified(self, around: str, name: str) -> Operand | None:
         """`function::name`, `file.c::name`, `namespace::name`, `::name`."""
         if not around:
-            found = self._own(name) or self._elsewhere(name)
+            found = self._own(name, "::") or self._elsewhere(name, "::")
             return found or self._symbol(name)
         if self._scopes is not None:
             local = self._scopes.find(name, around)
