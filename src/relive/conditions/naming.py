@@ -269,7 +269,8 @@ class Naming:
         (argument,) = self.arguments(node, "sizeof(...) takes a type in quotes or a variable", 1)
         is_type = isinstance(argument, ast.Constant)
         if isinstance(argument, ast.Name) and isinstance(self.names, Scope):
-            is_type = self.names.get(argument.id) is None
+            with self.at(argument):
+                is_type = self.names.get(argument.id) is None
         if is_type:
             scope = self.scope(node)
             with self.at(argument):

@@ -7,6 +7,7 @@ is outside of functions in the same source file; in the same program or library;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -80,11 +81,17 @@ class SiteNames(Scope):
 
     def __iter__(self) -> Iterator[str]:
         """Names that are near, to tell what there is; not all of them."""
-        scopes = self._scopes
-        if scopes is not None and self._info is not None:
-            yield from scopes.names()
-            if scopes.unit is not None:
-                yield from self._info.near(scopes.unit)
+        names: list[str] = []
+        try:
+            with self._reading():
+                scopes = self._scopes
+                if scopes is not None and self._info is not None:
+                    names += scopes.names()
+                    if scopes.unit is not None:
+                        names += self._info.near(scopes.unit)
+        except ConditionError:
+            pass  # these are only hints
+        return iter(names)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -118,6 +125,14 @@ class SiteNames(Scope):
         return Frame(self._symbols, self._module, self._vaddr, self._scopes)
 
     def unknown(self, name: str) -> str:
+        try:
+            with self._reading():
+                return self._unknown()
+        except ConditionError as error:
+            return error.message
+
+    def _unknown(self) -> str:
+        """Why variables may not be known here."""
         if self._why:
             return self._why
         if self._module is not None and self._info is None:
@@ -133,15 +148,18 @@ class SiteNames(Scope):
 
     def variable(self, name: str) -> Operand:
         if name not in self._known:
-            self._known[name] = self._guarded(name)
+            with self._reading():
+                self._known[name] = self._find(name)
         found = self._known[name]
         if found is None:
             raise KeyError(name)
         return found
 
-    def _guarded(self, name: str) -> Operand | None:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Errors of what is read meanwhile become ConditionErrors."""
         try:
-            return self._find(name)
+            yield
         except ConditionError:
             raise
         except SymbolError as error:
@@ -391,7 +409,8 @@ class SiteNames(Scope):
 
     def complete(self, struct: Struct) -> Struct:
         """The full description of a structure, from another source file if need be."""
-        return self._types.complete(struct)
+        with self._reading():
+            return self._types.complete(struct)
 
     def cast(self, type_name: str, value: Value) -> Operand:
         kind = self._type(type_name)
@@ -402,7 +421,8 @@ class SiteNames(Scope):
 
     def _type(self, text: str) -> CType:
         try:
-            return self._types.named(text)
+            with self._reading():
+                return self._types.named(text)
         except NotYetKnown as error:
             hint = self.unknown(text) if self._info is None else ""
             raise NotYetKnown(error.message, hint) from None

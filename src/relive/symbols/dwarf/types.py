@@ -79,7 +79,7 @@ class Pointer:
             return self._target or Void()
         if self._die.tag == "DW_TAG_ptr_to_member_type":
             return Void("a member")
-        return of(dies.type_of(self._die))
+        return target_of(self._die)
 
     @property
     def name(self) -> str:
@@ -244,6 +244,15 @@ def of(die: DIE | None) -> CType:
         raise
     except Exception as error:  # elftools asserts, overflows, subscripts None...
         raise SymbolError(f"the description of a type can't be read: {error!r}") from None
+
+
+def target_of(die: DIE) -> CType:
+    """The type that an entry refers to.  Raises SymbolError for a damaged description."""
+    try:
+        found = dies.type_of(die)
+    except Exception as error:  # elftools asserts, overflows, subscripts None...
+        raise SymbolError(f"the description of a type can't be read: {error!r}") from None
+    return of(found)
 
 
 def _unwrapped(die: DIE | None) -> CType:
