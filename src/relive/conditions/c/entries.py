@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from relive.symbols.process import Module
 
 
+_C = frozenset((0x01, 0x02, 0x0C, 0x1D, 0x2C))
+"""DW_LANG_* of C."""
+
+
 def enumerator(die: DIE) -> Number:
     """The number that an enumerator stands for."""
     parent = die.get_parent()
@@ -39,6 +43,13 @@ def is_in(die: DIE, around: str) -> bool:
     if name == around or name.endswith("/" + around):
         return True
     return dies.path(die).rpartition("::")[0] == around.removeprefix("::")
+
+
+def space_of(die: DIE) -> str:
+    """The namespace or class that a variable is in, "" for none."""
+    if dies.own(die.cu.get_top_DIE(), "DW_AT_language") in _C:
+        return ""  # there are none, and looking for them takes its time
+    return dies.path(die).rpartition("::")[0].replace(dies.ANONYMOUS, "").strip(":")
 
 
 def same_place(one: Operand, other: Operand) -> bool:

@@ -18,6 +18,7 @@ from relive.conditions.c.entries import (
     is_in,
     nested,
     same_place,
+    space_of,
 )
 from relive.conditions.c.frame import Frame
 from relive.conditions.c.operands import Object, Untyped, cast, size_of
@@ -29,7 +30,6 @@ from relive.conditions.operands import Number, Operand, Scope
 from relive.conditions.values import Value
 from relive.symbols.dwarf import dies
 from relive.symbols.dwarf import types as ctypes
-from relive.symbols.dwarf.dies import ANONYMOUS
 from relive.symbols.dwarf.info import TYPES, completing
 from relive.symbols.dwarf.scopes import Local, Scopes
 from relive.symbols.dwarf.types import CType, Pointer, Struct
@@ -440,7 +440,7 @@ def _visible(found: list[DIE], spaces: list[str], everywhere: bool) -> list[DIE]
 
     everywhere: when none has, those of others.
     """
-    around = [dies.path(die).rpartition("::")[0].replace(ANONYMOUS, "").strip(":") for die in found]
+    around = [space_of(die) for die in found]
     for space in (*spaces, ""):
         some = [die for die, its in zip(found, around, strict=True) if its == space]
         if some:

@@ -34,13 +34,6 @@ TYPES: Final = (
     "DW_TAG_unspecified_type",
 )
 _NAMED: Final = frozenset((*TYPES, "DW_TAG_variable", "DW_TAG_enumerator", "DW_TAG_constant"))
-_SIZES: Final = {
-    "DW_FORM_data1": 1, "DW_FORM_data2": 2, "DW_FORM_data4": 4, "DW_FORM_data8": 8,
-    "DW_FORM_ref1": 1, "DW_FORM_ref2": 2, "DW_FORM_ref4": 4, "DW_FORM_ref8": 8,
-    "DW_FORM_flag": 1, "DW_FORM_flag_present": 0, "DW_FORM_implicit_const": 0,
-    "DW_FORM_GNU_ref_alt": 4, "DW_FORM_GNU_strp_alt": 4, "DW_FORM_strp_sup": 4,
-    "DW_FORM_strp": 4, "DW_FORM_sec_offset": 4, "DW_FORM_ref_addr": 4, "DW_FORM_ref_sig8": 8,
-}  # fmt: skip
 _STRX: Final = {"DW_FORM_strx1": 1, "DW_FORM_strx2": 2, "DW_FORM_strx3": 3, "DW_FORM_strx4": 4}
 _MANY: Final = 32
 """Places of a string from which on looking at all entries is quicker."""
@@ -256,32 +249,28 @@ class DebugInfo:
         """The named entries of a unit that are outside of functions."""
         held = self._entries_outside.get(unit.cu_offset)
         if held is None:
-            table = unit.header["debug_abbrev_offset"]
-            known = self._plans.get(table)
-            if known is None:
-                known = self._plans[table] = skim.plans(unit)
-            held = skim.outside_of_functions(self._info, unit, known, _NAMED)
+            held = skim.outside_of_functions(self._info, unit, self._plans_of(unit), _NAMED)
             self._entries_outside[unit.cu_offset] = held
+        return held
+
+    def _plans_of(self, unit: CompileUnit) -> dict[int, skim.Plan]:
+        table = unit.header["debug_abbrev_offset"]
+        held = self._plans.get(table)
+        if held is None:
+            data = _bytes(self.dwarf.debug_abbrev_sec)
+            held = self._plans[table] = skim.plans(data, table, unit.dwarf_format() == 64)
         return held
 
     def _names_of(self, unit: CompileUnit) -> dict[int, tuple[int, str]]:
         """By abbreviation: how far behind its number a name comes, and its form."""
-        offset = unit.header["debug_abbrev_offset"]
-        held = self._names.get(offset)
+        table = unit.header["debug_abbrev_offset"]
+        held = self._names.get(table)
         if held is None:
-            held = self._names[offset] = {}
-            for code, declared in unit.get_abbrev_table()._abbrev_map.items():
-                prefix = 0
-                if declared["tag"] not in _NAMED:
-                    continue
-                for attribute, form in declared.iter_attr_specs():
-                    if attribute == "DW_AT_name":
-                        held[code] = (prefix, form)
-                        break
-                    size = 8 if form == "DW_FORM_addr" else _SIZES.get(form)
-                    if size is None:
-                        break
-                    prefix += size
+            held = self._names[table] = {
+                code: plan.name
+                for code, plan in self._plans_of(unit).items()
+                if plan.name is not None and plan.tag in _NAMED
+            }
         return held
 
     def near(self, unit: CompileUnit) -> Iterator[str]:

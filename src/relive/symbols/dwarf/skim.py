@@ -6,6 +6,7 @@ apart, quickly.  Source of the forms: DWARF 5, section 7.5.6.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,35 +44,72 @@ class Plan(NamedTuple):
 
     steps: how to get past the attributes: bytes, or one of the codes above (less than 0).
     sibling: bytes behind the number where a reference to the next entry is, and its size; or None.
+    name: bytes behind the number where the name is, and its form; None when it has no name, or that
+    is not at the same place in all entries.
     """
 
     tag: str
     children: bool
     steps: tuple[int, ...]
     sibling: tuple[int, int] | None
+    name: tuple[int, str] | None
 
 
-def plans(unit: CompileUnit) -> dict[int, Plan]:
-    """How to read the entries of a unit, by abbreviation."""
-    wide = 8 if unit.dwarf_format() == 64 else 4
+def plans(data: bytes, offset: int, wide: bool) -> dict[int, Plan]:
+    """How to read entries, by abbreviation: the table at an offset of .debug_abbrev (`data`).
+
+    wide: the unit's offsets take 8 bytes.  Raises IndexError or ValueError when it is damaged.
+    """
+    tags, attributes, forms = _enumerations()
     found: dict[int, Plan] = {}
-    for code, declared in unit.get_abbrev_table()._abbrev_map.items():
+    at = offset
+    while at < len(data):
+        code, at = leb(data, at)
+        if not code:
+            break
+        tag, at = leb(data, at)
+        children = bool(data[at])
+        at += 1
         steps: list[int] = []
-        sibling = None
-        for attribute, name in declared.iter_attr_specs():
-            form = name.removeprefix("DW_FORM_")
-            size = wide if form in _OFFSETS else _FIXED.get(form)
+        sibling = name = None
+        while True:
+            attribute, at = leb(data, at)
+            number, at = leb(data, at)
+            if not attribute and not number:
+                break
+            form = forms.get(number, "")
+            if form == "implicit_const":
+                while data[at] & 0x80:
+                    at += 1
+                at += 1
+            size = (8 if wide else 4) if form in _OFFSETS else _FIXED.get(form)
+            fixed = sum(steps) if all(step >= 0 for step in steps) else None
+            if fixed is not None and attributes.get(attribute) == "DW_AT_name":
+                name = (fixed, f"DW_FORM_{form}")
             if size is None:
                 steps.append(_VARIABLE.get(form, _UNKNOWN))
                 continue
-            if attribute == "DW_AT_sibling" and all(step >= 0 for step in steps):
-                sibling = (sum(steps), size)
+            if fixed is not None and attributes.get(attribute) == "DW_AT_sibling":
+                sibling = (fixed, size)
             if steps and steps[-1] >= 0:
                 steps[-1] += size
             else:
                 steps.append(size)
-        found[code] = Plan(declared["tag"], declared.has_children(), tuple(steps), sibling)
+        found[code] = Plan(tags.get(tag, ""), children, tuple(steps), sibling, name)
     return found
+
+
+@cache
+def _enumerations() -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
+    """Tags, attributes and forms (without DW_FORM_) by number."""
+    from elftools.dwarf.enums import ENUM_DW_AT, ENUM_DW_FORM, ENUM_DW_TAG
+
+    tags = {number: name for name, number in ENUM_DW_TAG.items() if isinstance(number, int)}
+    attributes = {n: name for name, n in ENUM_DW_AT.items() if isinstance(n, int)}
+    forms = {
+        n: name.removeprefix("DW_FORM_") for name, n in ENUM_DW_FORM.items() if isinstance(n, int)
+    }
+    return tags, attributes, forms
 
 
 def outside_of_functions(
