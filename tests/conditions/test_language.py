@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from relive.conditions import ir
 from relive.conditions.errors import ConditionError, ParseError
 from relive.conditions.ir import Binary, Const, Expr, Hits, Load, Logic, Outcome, Select, Unary
-from relive.conditions.language import Names, Symbol, parse, parse_value
+from relive.conditions.language import parse, parse_value
+from relive.conditions.operands import Names, Operand, Symbol
 from relive.conditions.reference import evaluate, value
 from tests.conditions.strategies import Memory
 
@@ -172,6 +173,16 @@ ERRORS = [
     ("«!»rax", "! is not an operator here", "write `not`"),
     ("p«->»x == 1", "-> is not an operator here", "write `pointer.member`"),
     ("rax «?» 1 : 2", "?: is not an operator here", "write `a if condition else b`"),
+    ("rax > 1 and «&»x", "& in front of a variable is not possible", "write `addr(variable)`"),
+    ("«*»rax == 1", "* in front of a pointer is not possible", "write `pointer[0]`"),
+    ("1 == 2 + «*»rax", "* in front of a pointer is not possible", "write `pointer[0]`"),
+    (
+        "«(unsigned long *)»rax",
+        "a type in parentheses is not possible",
+        "write `cast('type', value)`",
+    ),
+    ("a«::»b == 1", ":: is not an operator here", "write var('space::name')"),
+    ("«from» == 1", "from is a word of Python", "write var('from'); for a member whole['from']"),
     ("1 + «$rax»", "names are written without $", ""),
     ("«%»rax == 1", "registers are written without %", ""),
     ("rax «#» x", "a condition has no comments", ""),
@@ -207,7 +218,10 @@ ERRORS = [
     (
         "«strlen»(rdi)",
         "functions can't be called in a condition",
-        "conversions are u8 u16 u32 u64 i8 i16 i32 i64",
+        (
+            "conversions are u8 u16 u32 u64 i8 i16 i32 i64; there are addr(...), cast(...),"
+            " sizeof(...) and var(...)"
+        ),
     ),
     ("«u8()»", "u8(...) takes one value", ""),
     ("«u8(1, 2)»", "u8(...) takes one value", ""),
@@ -272,7 +286,14 @@ ERRORS = [
     ("al in (1, «256»)", "a value of 8 bits, unsigned, never equals 0x100", ""),
     ("«(rax == 1) == 2»", "a value of 1 bit, unsigned, never equals 0x2", ""),
     ("«(rax & 7) == 8»", "a value of 3 bits, unsigned, never equals 0x8", ""),
-    ("«rax.x» == 1", "rax has no members or elements", ""),
+    (
+        "«rax».x == 1",
+        "rax has no members or elements",
+        (
+            "rax is the register: write cast('struct name *', rax) to say what it points to,"
+            " var('rax') for a variable"
+        ),
+    ),
     ("hits«.»", "", ""),
     ("«0777» == rax", "leading zeros", ""),
 ]
@@ -354,12 +375,12 @@ def test_a_thousand_terms() -> None:
 class Point(Symbol):
     """A structure at rsi with a member x, an int, and elements."""
 
-    def member(self, name: str) -> Symbol:
+    def member(self, name: str) -> Operand:
         if name != "x":
             raise ConditionError(f"struct point has no member {name}", "it has x")
         return Symbol(Load(self.expr, 4, True), signed=True, bits=32)
 
-    def element(self, index: Expr) -> Symbol:
+    def element(self, index: Expr) -> Operand:
         return Point(Binary("add", self.expr, Binary("mul", index, Const(4))))
 
 

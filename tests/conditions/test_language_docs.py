@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from relive.arch.x86_64_parts import PARTS
-from relive.conditions import building, ir, language, values
+from relive.conditions import building, ir, language, naming, values
 from relive.conditions.errors import ParseError
 from relive.conditions.language import parse
+from relive.live.names import ANYTHING
 
 PAGE = (Path(__file__).parents[2] / "docs" / "conditions.md").read_text()
 
@@ -22,10 +23,12 @@ def blocks() -> list[str]:
 
 
 def test_examples_parse() -> None:
-    examples = [line for block in (blocks()[0], blocks()[1]) for line in block.splitlines()]
-    assert len(examples) == 5
-    for line in examples:
+    plain, of_c, faults = (block.splitlines() for block in blocks()[:3])
+    assert (len(plain), len(of_c), len(faults)) == (3, 5, 2)
+    for line in plain + faults:
         parse(re.split(r"   +", line)[0])
+    for line in of_c:
+        parse(re.split(r"   +", line)[0], ANYTHING)
 
 
 def test_the_error_is_shown_as_it_is() -> None:
@@ -54,7 +57,7 @@ def test_every_operation_is_named() -> None:
 def messages() -> list[str]:
     """The constant beginnings or ends of what the parser says, from its source."""
     found = []
-    for module in (language, building, values):
+    for module in (language, naming, building, values):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if not isinstance(node, ast.Call):
                 continue

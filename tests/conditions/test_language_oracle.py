@@ -18,7 +18,8 @@ import pytest
 from relive.arch.x86_64 import REGISTERS
 from relive.arch.x86_64_parts import PARTS
 from relive.conditions.errors import ParseError
-from relive.conditions.language import TYPES, parse
+from relive.conditions.language import parse
+from relive.conditions.naming import TYPES
 from relive.conditions.reference import Undecided, value
 from tests.conditions.strategies import LONG, Generator, State
 

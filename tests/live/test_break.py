@@ -154,7 +154,7 @@ def test_watchpoint(program: Programs) -> None:
     done = run_break("--write", "counter", "-w", condition, "-q", "--stats", "--", *command)
     assert done.returncode == 0
     assert "counter hit 13 thread" in done.stdout
-    assert "u64[counter]=0xc" in done.stdout
+    assert "u64[addr(counter)]=0xc" in done.stdout
     assert "20 hits in" in done.stdout
 
 

@@ -175,7 +175,9 @@ def default_values(place: str, access: object, size: int) -> tuple[str, ...]:
 
     if access is Access.EXECUTE:
         return ("rdi", "rsi", "rdx")
-    if place.isidentifier() or place[:2] in ("0x", "0X"):
+    if place.isidentifier():
+        return ("rip", f"u{8 * size}[addr({place})]")
+    if place[:2] in ("0x", "0X"):
         return ("rip", f"u{8 * size}[{place}]")
     return ("rip",)
 

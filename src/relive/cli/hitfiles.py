@@ -20,8 +20,12 @@ Values: TypeAlias = "Sequence[Sequence[int | None]]"
 class Sink(Protocol):
     """Where records go."""
 
-    def put(self, block: Block, values: Values) -> None:
-        """Append records, with these in place of their columns.  Raises OSError."""
+    def put(self, block: Block, values: Values, signed: Sequence[bool]) -> None:
+        """Append records, with these in place of their columns.
+
+        signed: which values are signed numbers; what the first block says is kept.
+        Raises OSError, and ReliveError for a value that its column can't hold.
+        """
 
     def close(self) -> None:
         """Write out what is left."""
@@ -30,7 +34,7 @@ class Sink(Protocol):
 def sink(path: str, names: Sequence[str], signed: Sequence[bool]) -> Sink:
     """A file for records with values of these names, by its extension.
 
-    signed: which values are signed numbers.
+    signed: which values are signed numbers, as far as it is known before there is any.
     Raises UsageError for an unknown one, ReliveError when the file can't be made.
     """
     columns = [*FIXED, *_distinct(names)]
@@ -75,7 +79,7 @@ class _Csv:
         self._writer = csv.writer(file)
         self._writer.writerow(columns)
 
-    def put(self, block: Block, values: Values) -> None:
+    def put(self, block: Block, values: Values, signed: Sequence[bool]) -> None:
         columns = (*_places(block), [block.pid] * len(block), block.tids, block.hits, *values)
         self._writer.writerows(zip(*columns, strict=True))
 
@@ -90,7 +94,7 @@ class _JsonLines:
         self._file = file
         self._names = [json.dumps(name).replace("%", "%%") for name in columns]
 
-    def put(self, block: Block, values: Values) -> None:
+    def put(self, block: Block, values: Values, signed: Sequence[bool]) -> None:
         places, addresses = _places(block)
         quoted = {place: json.dumps(place) for place in set(places)}
         columns: list[Sequence[object]] = [[quoted[place] for place in places], addresses]
@@ -122,21 +126,36 @@ class _Parquet:
                 "Parquet files are written with pyarrow, which is not installed",
                 "pip install pyarrow, or save to .csv or .jsonl",
             ) from None
-        kinds = [pyarrow.string(), pyarrow.uint64(), *[pyarrow.int32()] * 2, pyarrow.uint64()]
-        kinds += [pyarrow.int64() if one else pyarrow.uint64() for one in signed]
         self._arrow = pyarrow
-        self._schema = pyarrow.schema(list(zip(columns, kinds, strict=True)))
-        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
+        self._parquet = pyarrow.parquet
+        self._names = columns
+        self._signed = list(signed)
+        self._file = open(path, "wb")  # noqa: SIM115
+        self._schema: Any = None
+        self._writer: Any = None
         self._tables: list[Any] = []
         self._rows = 0
 
-    def put(self, block: Block, values: Values) -> None:
+    def _begin(self, signed: Sequence[bool]) -> None:
+        """Decide the types of the columns, and write the beginning of the file."""
+        if self._writer is not None:
+            return
+        arrow = self._arrow
+        count = len(self._names) - len(FIXED)
+        signed = [*signed, *[False] * count][:count]
+        kinds = [arrow.string(), arrow.uint64(), *[arrow.int32()] * 2, arrow.uint64()]
+        kinds += [arrow.int64() if one else arrow.uint64() for one in signed]
+        self._schema = arrow.schema(list(zip(self._names, kinds, strict=True)))
+        self._writer = self._parquet.ParquetWriter(self._file, self._schema)
+
+    def put(self, block: Block, values: Values, signed: Sequence[bool]) -> None:
+        self._begin(signed)
         places, addresses = _places(block)
         columns: list[Sequence[object] | None] = [places, addresses, [block.pid] * len(block)]
         columns += [list(block.tids), block.hits, *values]
         columns += [None] * (len(self._schema) - len(columns))
         arrays = [
-            self._array(column, field.type, len(block))
+            self._array(column, field, len(block))
             for column, field in zip(columns, self._schema, strict=True)
         ]
         self._tables.append(self._arrow.Table.from_arrays(arrays, schema=self._schema))
@@ -144,13 +163,20 @@ class _Parquet:
         if self._rows >= 1 << 18:
             self._flush()
 
-    def _array(self, column: Sequence[object] | None, kind: Any, length: int) -> Any:
-        arrow = self._arrow
+    def _array(self, column: Sequence[object] | None, field: Any, length: int) -> Any:
+        arrow, kind = self._arrow, field.type
         if column is None:
             return arrow.nulls(length, kind)
-        if isinstance(column, array):
+        if isinstance(column, array) and (column.typecode == "q") == (kind == arrow.int64()):
             return arrow.Array.from_buffers(kind, length, [None, arrow.py_buffer(column)])
-        return arrow.array(column, type=kind)
+        try:
+            return arrow.array(column, type=kind)
+        except (OverflowError, arrow.ArrowInvalid):
+            raise ReliveError(
+                f"{field.name} is signed at one site and unsigned at another, and a value does not"
+                " fit into their common column",
+                "write u64(...) or i64(...) around the expression",
+            ) from None
 
     def _flush(self) -> None:
         if self._tables:
@@ -159,5 +185,7 @@ class _Parquet:
         self._rows = 0
 
     def close(self) -> None:
+        self._begin(self._signed)
         self._flush()
         self._writer.close()
+        self._file.close()

@@ -11,13 +11,14 @@ from itertools import repeat
 
 from relive.cli.hitfiles import Sink, sink
 from relive.cli.tell import flush, put, tell
-from relive.conditions.ir import Outcome, to_signed
+from relive.conditions.ir import Outcome
 from relive.errors import ReliveError
 from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Resolved
 from relive.live.facts import Block, Counts
 from relive.live.names import signed
 from relive.live.request import Action, Request
 from relive.live.session import Session
+from relive.live.shapes import WORD, Shape
 from relive.live.site import Armed, Site
 from relive.live.worker import Interrupted
 
@@ -53,7 +54,8 @@ def names(action: Action) -> list[str]:
 
 
 def columns(requests: Sequence[Request]) -> tuple[list[str], list[bool]]:
-    """Names of the values of records, and whether they are signed.  Raises ParseError."""
+    """Names of the values of records, and whether they are known to be signed before anything
+    is armed.  Raises ParseError."""
     lists = [names(request.action) for request in requests]
     longest = max(lists, key=len)
     if any(one != longest for one in lists):
@@ -93,7 +95,7 @@ def watch(job: Watch, group: int) -> int | None:
         session.detach(stopped=job.stop)
         watching.show_records()
         for site in sites:
-            if not site.armed:
+            if not site.armed and site.told != site.waited:
                 tell(f"warning: {site.request.place} was never armed: {site.waited}")
         if saving is not None:
             saving.close()
@@ -115,7 +117,6 @@ class _Watching:
         self.done = False
         self.interrupted = ""
         self.main = next(iter(session.processes.values())).pid
-        self._signed: dict[Request, tuple[bool, ...]] = {}
         self._shown: dict[Armed, int] = {}
 
     # -- what is armed
@@ -168,8 +169,9 @@ class _Watching:
         job = self.job
         if job.backtrace:
             if not job.printing:
-                values = _signed([[v] for v in hit.values], self._signs(hit.site.request))
-                self._print(hit.armed, hit.tid, hit.hit, [value for (value,) in values])
+                shapes = hit.armed.wanted.shapes
+                row = [one.number(v) for one, v in zip(shapes, hit.values, strict=False)]
+                self._print(hit.armed, hit.tid, hit.hit, row)
             for number, frame in enumerate(hit.backtrace()):
                 put(f"  #{number:<2} {frame.text()}\n")
             flush()
@@ -183,8 +185,7 @@ class _Watching:
                 block = self._first(block)
             if not len(block):
                 continue
-            request = block.armed[0].wanted.request
-            values = _signed(block.columns, self._signs(request))
+            values = numbers(block)
             if self.job.printing:
                 rows = zip(*values, strict=True) if values else repeat((), len(block))
                 for armed, tid, hit, row in zip(
@@ -194,7 +195,7 @@ class _Watching:
                 flush()
             if self.saving is not None:
                 try:
-                    self.saving.put(block, values)
+                    self.saving.put(block, values, self._signs(len(values)))
                 except OSError as error:
                     raise ReliveError(f"hits can't be saved: {error.strerror}") from None
 
@@ -207,18 +208,22 @@ class _Watching:
                 keep.append(at)
         return block if len(keep) == len(block) else block.rows(keep)
 
-    def _signs(self, request: Request) -> tuple[bool, ...]:
-        """Which values of a site are signed numbers."""
-        if request not in self._signed:
-            self._signed[request] = tuple(signed(text) for text in request.action.kept)
-        return self._signed[request]
+    def _signs(self, count: int) -> list[bool]:
+        """Which of so many values are signed numbers at some site."""
+        signs = [False] * count
+        for site in self.session.sites.values():
+            for armed in site.armed:
+                for at, one in enumerate(armed.wanted.shapes[:count]):
+                    signs[at] |= one.signed
+        return signs
 
     def _print(self, armed: Armed, tid: int, hit: int, row: Sequence[int | None]) -> None:
         request = armed.wanted.request
         words = [f"{request.place} hit {hit}", f"thread {tid or '?'}"]
         # At a stop, what a function will return is not known yet.
-        for name, value in zip(names(request.action), row, strict=False):
-            words.append(f"{name}={'?' if value is None else _number(value)}")
+        shapes = armed.wanted.shapes
+        for name, one, value in zip(names(request.action), shapes, row, strict=False):
+            words.append(f"{name}={one.text(value)}")
         put(" ".join(words) + "\n")
 
     # -- the end
@@ -242,18 +247,23 @@ class _Watching:
         put(f"{total.hits} hits in {seconds:.3f} s, {total.hits / seconds:.0f} a second\n")
 
 
-def _signed(
-    columns: Sequence[Sequence[int | None]], signs: Sequence[bool]
-) -> list[Sequence[int | None]]:
-    """The columns, with words read as signed numbers where they are."""
+def numbers(block: Block) -> list[Sequence[int | None]]:
+    """The columns of a block, with words read as signed numbers where they are."""
+    kinds = {one.wanted.shapes for one in set(block.armed)}
     result: list[Sequence[int | None]] = []
-    for column, sign in zip(columns, signs, strict=False):
-        if not sign:
+    for at, column in enumerate(block.columns):
+        shapes: set[Shape] = {one[at] if at < len(one) else WORD for one in kinds}
+        signs = {one.signed for one in shapes}
+        if signs == {False}:
             result.append(column)
+        elif len(signs) > 1:
+            rows = zip(block.armed, column, strict=True)
+            result.append([armed.wanted.shapes[at].number(value) for armed, value in rows])
         elif isinstance(column, array):
             result.append(array("q", column.tobytes()))
         else:
-            result.append([None if value is None else to_signed(value) for value in column])
+            (one, *_) = shapes
+            result.append([one.number(value) for value in column])
     return result
 
 
@@ -263,10 +273,6 @@ _WHO = {
     "kernel": "the kernel (hardware breakpoint)",
     "supervisor": "the supervisor",
 }
-
-
-def _number(value: int) -> str:
-    return str(value) if -10 < value < 10 else f"{value:#x}"
 
 
 def _ended(status: int) -> str:

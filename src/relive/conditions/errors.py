@@ -9,7 +9,18 @@ WINDOW = 100
 
 
 class ConditionError(ReliveError):
-    """A condition that can't be used."""
+    """A condition that can't be used.
+
+    curable: it may be possible to use it when more files are loaded.
+    """
+
+    curable = False
+
+
+class NotYetKnown(ConditionError):
+    """Something that no file describes which is loaded now."""
+
+    curable = True
 
 
 class ParseError(ConditionError):
@@ -19,7 +30,17 @@ class ParseError(ConditionError):
     fault, at least 1.  what: the reason without the text and the caret line, which the message has.
     """
 
-    def __init__(self, text: str, column: int, length: int, what: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        column: int,
+        length: int,
+        what: str,
+        hint: str = "",
+        *,
+        curable: bool = False,
+    ) -> None:
+        self.curable = curable
         self.text = text
         self.column = min(max(column, 0), len(text))
         self.length = max(length, 1)

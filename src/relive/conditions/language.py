@@ -8,15 +8,14 @@ docs/conditions.md has the grammar and the meaning.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
-from relive.arch.x86_64_parts import PARTS
-from relive.conditions.building import cast_to, comparison, masked_bits, part_expr
-from relive.conditions.errors import ConditionError, ParseError
+from relive.conditions.building import comparison, masked_bits
+from relive.conditions.errors import ParseError
 from relive.conditions.ir import (
     MAX_DEPTH,
     WORD_BITS,
@@ -24,15 +23,14 @@ from relive.conditions.ir import (
     BinaryOp,
     Const,
     Expr,
-    Hits,
-    Load,
     Select,
-    Size,
     Unary,
     all_of,
     any_of,
     check,
 )
+from relive.conditions.naming import Naming
+from relive.conditions.operands import Names
 from relive.conditions.values import (
     SIGNED_MAX,
     Kind,
@@ -47,39 +45,6 @@ from relive.conditions.values import (
 MAX_TEXT: Final = 100_000
 """Characters of a condition."""
 
-TYPES: Final[dict[str, tuple[Size, bool]]] = {
-    "u8": (1, False), "u16": (2, False), "u32": (4, False), "u64": (8, False),
-    "i8": (1, True), "i16": (2, True), "i32": (4, True), "i64": (8, True),
-}  # fmt: skip
-"""Bytes and signedness of what `u8[...]` loads and `u8(...)` casts to."""
-
-
-@dataclass(frozen=True)
-class Symbol:
-    """What a name stands for, when whoever parses knows more names than registers.
-
-    expr: its value.  signed: whether its word is a signed number.  bits: of its type; the word is
-    extended from them.
-    A subclass may know members (`name.member`) and elements (`name[index]`).
-    """
-
-    expr: Expr
-    signed: bool = False
-    bits: int = WORD_BITS
-
-    def member(self, name: str) -> Symbol:
-        """The member called `name`.  Raises ConditionError when there is none."""
-        raise ConditionError(f"this has no member {name}")
-
-    def element(self, index: Expr) -> Symbol:
-        """The element with this index.  Raises ConditionError when there are none."""
-        raise ConditionError("this is not an array")
-
-
-Names: TypeAlias = Mapping[str, Symbol | Expr | int]
-"""More names: an int is a literal (an address, an enumerator), an expression is unsigned.
-Registers, types and keywords of the language come first."""
-
 _ARITHMETIC: Final[dict[type[ast.operator], BinaryOp]] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul",
     ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor",
@@ -88,7 +53,10 @@ _DIVISION: Final[dict[type[ast.operator], tuple[BinaryOp, BinaryOp]]] = {
     ast.FloorDiv: ("udiv", "sdiv"),
     ast.Mod: ("urem", "srem"),
 }
-_RESERVED: Final = frozenset(TYPES) | {"hits", "range", "True", "False"}
+
+_KEYWORDS: Final = frozenset(
+    ("and", "or", "not", "in", "is", "if", "else", "True", "False", "None")
+)
 
 # What people write who think in C, gdb or assembly, and what to write instead.
 _HABITS: Final = (
@@ -102,6 +70,13 @@ _HABITS: Final = (
      "registers are written without %", ""),
     (re.compile(r"(?<![=!<>:])=(?!=)"), "a condition can't assign", "write == to compare"),
     (re.compile(r"#"), "a condition has no comments", ""),
+    (re.compile(r"::"), ":: is not an operator here", "write var('space::name')"),
+    (re.compile(r"(?:^|[(=<>,]|\b(?:and|or|not|in)\b)\s*(&)(?=\s*[A-Za-z_(])"),
+     "& in front of a variable is not possible", "write `addr(variable)`"),
+    (re.compile(r"(?:^|[(=<>,+/%-]|\b(?:and|or|not|in)\b)\s*(\*)(?=\s*[A-Za-z_(*])"),
+     "* in front of a pointer is not possible", "write `pointer[0]`"),
+    (re.compile(r"\((?:(?:struct|union|enum|unsigned|signed|const)\s+)*[A-Za-z_]\w*\s*\**\s*\)(?=\s*[A-Za-z_0-9(])"),
+     "a type in parentheses is not possible", "write `cast('type', value)`"),
 )  # fmt: skip
 
 
@@ -118,7 +93,7 @@ def parse_value(text: str, names: Names | None = None) -> Value:
     return _Parser(text, names or {}).run()
 
 
-class _Parser:
+class _Parser(Naming):
     def __init__(self, text: str, names: Names) -> None:
         self.text = text
         self.names = names
@@ -128,7 +103,9 @@ class _Parser:
         self.indent = len(self.line) - len(self.line.lstrip())
 
     def run(self) -> Value:
-        value = self.visit(self.tree().body)
+        body = self.tree().body
+        value = self.visit(body)
+        self.check_whole(body, value)
         try:
             check(value.expr)
         except ValueError as error:
@@ -159,10 +136,12 @@ class _Parser:
     def fault_at(self, column: int, length: int, what: str, hint: str = "") -> ParseError:
         return ParseError(self.text, column, length, what, hint)
 
-    def fault(self, node: ast.expr, what: str, hint: str = "") -> ParseError:
+    def fault(
+        self, node: ast.expr, what: str, hint: str = "", *, curable: bool = False
+    ) -> ParseError:
         start = self.column(node.col_offset)
         end = self.column(node.end_col_offset or node.col_offset)
-        return self.fault_at(start, end - start, what, hint)
+        return ParseError(self.text, start, end - start, what, hint, curable=curable)
 
     def column(self, byte: int) -> int:
         """The character in the text; the tree counts bytes of UTF-8."""
@@ -172,7 +151,13 @@ class _Parser:
     def syntax_fault(self, error: SyntaxError) -> ParseError:
         for pattern, what, hint in _HABITS:
             if found := pattern.search(self.line):
-                return self.fault_at(found.start(), len(found.group()), what, hint)
+                start, end = found.span(found.lastindex or 0)
+                return self.fault_at(start, end - start, what, hint)
+        for word in re.finditer(r"[^\W\d]\w*", self.line):
+            if keyword.iskeyword(word.group()) and word.group() not in _KEYWORDS:
+                what = f"{word.group()} is a word of Python"
+                hint = f"write var('{word.group()}'); for a member whole['{word.group()}']"
+                return self.fault_at(word.start(), len(word.group()), what, hint)
         start = self.indent + max((error.offset or 1) - 1, 0)
         end = self.indent + max((error.end_offset or 0) - 1, 0)
         if error.offset == 0:  # how Python says: at the end
@@ -187,6 +172,12 @@ class _Parser:
         return self.fault_at(start, min(end, len(self.text)) - start, what)
 
     # Expressions
+
+    def truth(self, node: ast.expr) -> Expr:
+        """A value of which it matters whether it is 0."""
+        value = self.visit(node)
+        self.check_whole(node, value)
+        return value.expr
 
     def visit(self, node: ast.expr) -> Value:
         self.depth += 1
@@ -218,7 +209,7 @@ class _Parser:
             case ast.Compare():
                 return self.compare(node)
             case ast.BoolOp(op=operator, values=operands):
-                terms = [self.visit(operand).expr for operand in operands]
+                terms = [self.truth(operand) for operand in operands]
                 return boolean(all_of(terms) if isinstance(operator, ast.And) else any_of(terms))
             case ast.IfExp():
                 return self.choice(node)
@@ -242,109 +233,10 @@ class _Parser:
             node, f"{number} is not possible in a condition", "write 0 for a null pointer"
         )
 
-    def named(self, node: ast.Name | ast.Attribute) -> Value:
-        if isinstance(node, ast.Name):
-            if part := PARTS.get(node.id):
-                return Value(part_expr(part), bits=part.bits)
-            if node.id == "hits":
-                return Value(Hits())
-            if node.id in TYPES:
-                raise self.fault(
-                    node,
-                    f"{node.id} alone is not a value",
-                    f"write {node.id}[address] to load from memory, {node.id}(value) to convert",
-                )
-        found = self.symbol(node)
-        if isinstance(found, int):
-            return literal(found)
-        return of_symbol(found)
-
-    def symbol(self, node: ast.expr) -> Symbol | int:
-        """What a name, a member or an element stands for, as the caller of `parse` knows it."""
-        try:
-            match node:
-                case ast.Name(id=name):
-                    if name in PARTS or name in _RESERVED:
-                        raise self.fault(node, f"{name} has no members or elements")
-                    known = self.names.get(name)
-                    if known is None:
-                        raise self.unknown(node)
-                    return known if isinstance(known, Symbol | int) else Symbol(known)
-                case ast.Attribute(value=whole, attr=name):
-                    found = self.symbol(whole)
-                    if isinstance(found, int):
-                        raise self.fault(
-                            node,
-                            "a number has no members",
-                            "the name stands for an address: write u32[name + offset]",
-                        )
-                    return found.member(name)
-                case ast.Subscript(value=whole, slice=index):
-                    found = self.symbol(whole)
-                    if isinstance(found, int):
-                        raise self.fault(
-                            node,
-                            "a number has no elements",
-                            "the name stands for an address: write u32[name + 4 * index]",
-                        )
-                    return found.element(self.visit(index).expr)
-                case _:
-                    raise self.fault(node, "only names have members and elements")
-        except ParseError:
-            raise
-        except ConditionError as error:
-            raise self.fault(node, error.message, error.hint) from None
-
-    def unknown(self, node: ast.Name) -> ParseError:
-        import difflib  # only needed to be kind
-
-        if re.fullmatch(r"([xyz]?mm|st|k|cr|dr)\d+|mxcsr", node.id.lower()):
-            return self.fault(
-                node,
-                f"{node.id} is not a register that conditions know",
-                "general registers, rip, eflags, segment registers and bases are",
-            )
-        every = [*PARTS, *_RESERVED, *self.names]
-        if close := difflib.get_close_matches(node.id.lower(), every, n=1):
-            return self.fault(node, f"unknown name {node.id}", f"did you mean {close[0]}?")
-        return self.fault(node, f"unknown name {node.id}")
-
-    def subscript(self, node: ast.Subscript) -> Value:
-        if isinstance(node.slice, ast.Slice | ast.Tuple):
-            raise self.fault(node.slice, "one address is needed here")
-        if not (isinstance(node.value, ast.Name) and node.value.id in TYPES):
-            if isinstance(node.value, ast.Name) and node.value.id in PARTS:
-                raise self.fault(
-                    node, "a load needs a size", f"write u64[{node.value.id} + offset]"
-                )
-            found = self.symbol(node)
-            assert not isinstance(found, int), "elements are symbols"
-            return of_symbol(found)
-        size, signed = TYPES[node.value.id]
-        address = self.visit(node.slice)
-        if address.is_literal and address.literal < 0:
-            raise self.fault(node.slice, "an address is not negative")
-        kind = Kind.SIGNED if signed else Kind.UNSIGNED
-        return Value(Load(address.expr, size, signed), kind, bits=8 * size)
-
-    def call(self, node: ast.Call) -> Value:
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "range":
-            raise self.fault(node, "range is only possible after `in`")
-        if name not in TYPES:
-            raise self.fault(
-                node.func,
-                "functions can't be called in a condition",
-                "conversions are u8 u16 u32 u64 i8 i16 i32 i64",
-            )
-        if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
-            raise self.fault(node, f"{name}(...) takes one value")
-        return cast_to(self.visit(node.args[0]), *TYPES[name])
-
     def unary(self, node: ast.UnaryOp) -> Value:
-        a = self.visit(node.operand)
         if isinstance(node.op, ast.Not):
-            return boolean(Unary("lnot", a.expr))
+            return boolean(Unary("lnot", self.truth(node.operand)))
+        a = self.visit(node.operand)
         if isinstance(node.op, ast.UAdd):
             return a
         if a.is_literal:
@@ -359,6 +251,8 @@ class _Parser:
         if isinstance(node.op, ast.Pow | ast.MatMult):
             raise self.fault(node, "this operator is not possible in a condition")
         a, b = self.visit(node.left), self.visit(node.right)
+        if (moved := self.moved(node, a, b)) is not None:
+            return moved
         if a.is_literal and b.is_literal:
             return self.exact(node, a.literal, b.literal)
         if isinstance(node.op, ast.LShift | ast.RShift):
@@ -378,6 +272,8 @@ class _Parser:
         if b.is_literal and b.literal < 0:
             raise self.fault(node.right, "a shift count is not negative")
         kind = Kind.SIGNED if a.signed else Kind.UNSIGNED
+        if a.kind is Kind.EITHER:
+            kind = Kind.EITHER
         if isinstance(node.op, ast.LShift):
             return Value(Binary("shl", a.expr, b.expr), kind)
         return Value(Binary("ashr" if a.signed else "lshr", a.expr, b.expr), kind)
@@ -412,7 +308,7 @@ class _Parser:
         terms: list[Value] = []
         start = node.col_offset
         # Each operand is visited once: in a chain it belongs to two comparisons.
-        left = self.visit(node.left)
+        left, before = self.visit(node.left), node.left
         for operator, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, ast.In | ast.NotIn):
                 if len(node.ops) > 1:
@@ -424,12 +320,15 @@ class _Parser:
             if isinstance(operator, ast.Is | ast.IsNot):
                 raise self.fault(node, "`is` is not possible in a condition", "write == or !=")
             value = self.visit(right)
+            for one, other, place in ((left, value, before), (value, left, right)):
+                if other.is_literal and other.operand is None:
+                    self.check_whole(place, one)
             try:
                 terms.append(comparison(operator, left, value))
             except SignError as error:
                 first, end = self.column(start), self.column(right.end_col_offset or start)
                 raise self.fault_at(first, end - first, error.what, error.hint) from None
-            left, start = value, right.col_offset
+            left, start, before = value, right.col_offset, right
         if len(terms) == 1:
             return terms[0]
         return boolean(all_of([term.expr for term in terms]))
@@ -480,12 +379,7 @@ class _Parser:
         return all_of(terms)
 
     def choice(self, node: ast.IfExp) -> Value:
-        condition = self.visit(node.test)
+        condition = self.truth(node.test)
         a, b = self.visit(node.body), self.visit(node.orelse)
         kind = sign_sensitive_kind(a, b)
-        return Value(Select(condition.expr, a.expr, b.expr), kind)
-
-
-def of_symbol(symbol: Symbol) -> Value:
-    """The value of a name that the caller of `parse` knows."""
-    return Value(symbol.expr, Kind.SIGNED if symbol.signed else Kind.UNSIGNED, symbol.bits)
+        return Value(Select(condition, a.expr, b.expr), kind)

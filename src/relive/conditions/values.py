@@ -7,9 +7,13 @@ and printer share these rules, so that a printed condition parses to the same tr
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from relive.conditions.ir import WORD_BITS, Const, Expr, word
+
+if TYPE_CHECKING:
+    from relive.conditions.operands import Operand
 
 LITERAL_MIN = -(1 << (WORD_BITS - 1))
 LITERAL_MAX = (1 << WORD_BITS) - 1
@@ -17,11 +21,13 @@ SIGNED_MAX = (1 << (WORD_BITS - 1)) - 1
 
 
 class Kind(enum.Enum):
-    """LITERAL: a number written in the text, not a word yet; it takes the kind of what it meets."""
+    """LITERAL: a number written in the text, not a word yet; it takes the kind of what it meets.
+    EITHER: of a name that nobody has looked up yet, so that nothing can be wrong with it."""
 
     UNSIGNED = "unsigned"
     SIGNED = "signed"
     LITERAL = "literal"
+    EITHER = "either"
 
 
 class SignError(Exception):
@@ -39,12 +45,14 @@ class Value:
 
     bits: the value fits in as many bits, as unsigned or signed according to `kind`.
     literal: the exact number, when `kind` is LITERAL.
+    operand: what it is the value of, for those that have more than a word.
     """
 
     expr: Expr
     kind: Kind = Kind.UNSIGNED
     bits: int = WORD_BITS
     literal: int = 0
+    operand: Operand | None = field(default=None, compare=False, repr=False)
 
     @property
     def signed(self) -> bool:
@@ -70,6 +78,8 @@ def boolean(expr: Expr) -> Value:
 
 def joint_kind(a: Value, b: Value) -> Kind:
     """Signed when an operand is signed; of two literals, when one is negative."""
+    if Kind.EITHER in (a.kind, b.kind):
+        return Kind.EITHER
     if Kind.SIGNED in (a.kind, b.kind):
         return Kind.SIGNED
     if a.is_literal and b.is_literal and (a.literal < 0 or b.literal < 0):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relive.live import slots
 from relive.live.target import LiveTarget
-from relive.symbols.errors import SymbolError
 from relive.symbols.process import VDSO, ProcessSymbols
 from relive.symbols.unwind import Unwinder
 from relive.tracee.maps import PROT_EXEC, PROT_READ
@@ -17,6 +15,7 @@ from relive.tracee.maps import PROT_EXEC, PROT_READ
 if TYPE_CHECKING:
     from relive import _core
     from relive.conditions.inprocess.evaluator import InProcess
+    from relive.conditions.operands import Scope
     from relive.live.site import Armed
     from relive.tracee.patching import Arenas, Patcher
 
@@ -29,6 +28,7 @@ class Process:
     pid: process id.  space: what the C core calls it.  started: whether relive started it.
     armed: sites in it.  many_threads: there has been more than one thread.
     early: it has been executed just now, its libraries are not loaded yet.
+    begun: its dynamic linker has been seen to be done.
     """
 
     def __init__(self, core: _core.Live, space: int, pid: int, *, started: bool = False) -> None:
@@ -41,6 +41,7 @@ class Process:
         self.armed: list[Armed] = []
         self.many_threads = False
         self.early = False
+        self.begun = False
         self.target = LiveTarget(self)
         self._patcher: Patcher | None = None
         self._inprocess: InProcess | None = None
@@ -204,10 +205,11 @@ class Process:
             wait()
         self.closing.clear()
 
-    @cached_property
-    def names(self) -> Mapping[str, int]:
-        """Symbols as names in conditions: their addresses."""
-        return _SymbolNames(self.symbols)
+    def names_at(self, address: int | None, *, near: int | None = None, why: str = "") -> Scope:
+        """Names in conditions of a site; arguments as of SiteNames."""
+        from relive.conditions.c.names import SiteNames
+
+        return SiteNames(self.symbols, address, near=near, why=why)
 
 
 def _stretches(writes: dict[int, tuple[int, int]]) -> Iterator[tuple[int, bytes, bytes]]:
@@ -223,23 +225,3 @@ def _stretches(writes: dict[int, tuple[int, int]]) -> Iterator[tuple[int, bytes,
         written.append(writes[address][1])
     if written:
         yield start, bytes(written), bytes(original)
-
-
-class _SymbolNames(Mapping[str, int]):
-    def __init__(self, symbols: ProcessSymbols) -> None:
-        self._symbols = symbols
-
-    def __getitem__(self, name: str) -> int:
-        try:
-            return self._symbols.resolve(name)[0].address
-        except SymbolError:
-            raise KeyError(name) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())  # too many to list
-
-    def __len__(self) -> int:
-        return 0
-
-    def __bool__(self) -> bool:
-        return True  # whoever has a choice takes it for names

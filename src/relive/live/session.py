@@ -17,7 +17,7 @@ from relive.arch import x86_64
 from relive.conditions import ir, reference
 from relive.conditions.errors import ConditionError
 from relive.conditions.ir import Outcome
-from relive.conditions.language import parse
+from relive.conditions.language import parse_value
 from relive.errors import CannotStart
 from relive.live import boundaries, loader, supervised
 from relive.live.collected import Collected
@@ -26,6 +26,7 @@ from relive.live.events import Event, Executed, Exited, Failed, Forked, Hit, Res
 from relive.live.facts import Block, Counts, Record
 from relive.live.process import Process
 from relive.live.request import ORDER, Access, Action, EvaluatorName, Request
+from relive.live.shapes import shape
 from relive.live.site import Armed, Dropping, Mechanism, Site, Wanted
 from relive.live.slots import NO_SLOT
 from relive.symbols.errors import NotFound, NotYet, SymbolError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from relive.conditions.kernel.programs import Programs
+    from relive.conditions.values import Value
     from relive.live.inprocessed import InProcessed
     from relive.live.kernelized import Kernelized
     from relive.symbols.process import Location
@@ -203,6 +205,7 @@ class Session:
     def _began(self, process: Process, tid: int) -> None:
         """The program's first instruction: the dynamic linker's work is done."""
         process.early = False
+        process.begun = True
         self._look_again(process, force=True)
         for number, (owner, then) in list(self._internal.items()):
             if owner is process and then == self._began:
@@ -258,7 +261,7 @@ class Session:
     ) -> Site:
         """Arm a site at a place (relive.symbols.place), in all processes.
 
-        when: a condition (docs/conditions.md); symbols stand for their addresses.
+        when: a condition (docs/conditions.md); names are those of C at the place.
         evaluator: auto takes the cheapest one that can have the site.
         A place that is not there yet is pending, until a library brings it.
         Raises SymbolError, ParseError, and CannotArm when no evaluator can have it.
@@ -339,8 +342,12 @@ class Session:
                 site.waits(process.pid, str(error))
                 continue
             except ConditionError as error:
-                if raising and process.symbols.modules and self._settled(process):
+                settled = bool(process.symbols.modules) and self._settled(process)
+                if raising and (settled or not error.curable):
                     raise
+                if settled and site.told != str(error):
+                    site.told = str(error)
+                    self._queue.append(Failed(process, site, site.told))
                 site.waits(process.pid, str(error))
                 continue
             site.pending.pop(process.pid, None)
@@ -363,14 +370,11 @@ class Session:
 
     def _settled(self, process: Process) -> bool:
         """Whether the program has begun, so that its libraries are there."""
-        return all(
+        return process.begun or all(
             then != self._began for owner, then in self._internal.values() if owner is process
         )
 
     def _wanted(self, request: Request, process: Process) -> list[Wanted]:
-        condition = parse(request.when, process.names) if request.when else ir.TRUE
-        collect = tuple(parse(value, process.names) for value in request.action.collect)
-        at_return = tuple(parse(value, process.names) for value in request.action.at_return)
         result: list[Wanted] = []
         for location in process.symbols.resolve(request.place, early=process.early):
             if any(one.address == location.address for one in result):
@@ -386,6 +390,7 @@ class Session:
                     f"{location.name} ({location.address:#x}) is not code",
                     "watch data with a write or access site",
                 )
+            condition, collect, at_return = _parsed(request, process, location.address)
             described = process.symbols.describe(location.address)
             symbol, module = described.symbol, described.module
             function = None
@@ -399,7 +404,16 @@ class Session:
                     "only from there can its return be seen",
                 )
             result.append(
-                Wanted(request, location, condition, collect, function, module, at_return)
+                Wanted(
+                    request,
+                    location,
+                    condition,
+                    tuple(value.expr for value in collect),
+                    function,
+                    module,
+                    tuple(value.expr for value in at_return),
+                    tuple(shape(value) for value in (*collect, *at_return)),
+                )
             )
         return result
 
@@ -1044,6 +1058,25 @@ class Session:
             self.core.close()
             if self._programs is not None:
                 self._programs.close()
+
+
+def _parsed(
+    request: Request, process: Process, address: int
+) -> tuple[ir.Expr, list[Value], list[Value]]:
+    """Condition and values of a request for one address.  Raises ParseError."""
+    if request.access is Access.EXECUTE:
+        here = process.names_at(address)
+    else:
+        why = "what writes to data may be anywhere: no variables of functions are known"
+        here = process.names_at(None, near=address, why=why)
+    condition = parse_value(request.when, here).expr if request.when else ir.TRUE
+    collect = [parse_value(text, here) for text in request.action.collect]
+    at_return: list[Value] = []
+    if request.action.at_return:
+        why = "the function's variables are gone when it has returned: --collect them at the call"
+        after = process.names_at(None, near=address, why=why)
+        at_return = [parse_value(text, after) for text in request.action.at_return]
+    return condition, collect, at_return
 
 
 def _why_not(pid: int) -> str:

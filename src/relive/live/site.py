@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from relive.conditions.inprocess.evaluator import Site as StubSite
     from relive.conditions.ir import Expr
     from relive.live.process import Process
+    from relive.live.shapes import Shape
     from relive.symbols.process import Location, Module
 
 
@@ -23,7 +24,8 @@ class Wanted:
     """A site to be armed at one address of one process.
 
     condition: parsed.  collect, at_return: the parsed values.  function: bounds of the function
-    around the address, if known.  module: the file it is in.
+    around the address, if known.  module: the file it is in.  shapes: what kinds of values are
+    collected, those at returns last.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class Wanted:
     function: tuple[int, int] | None = None
     module: Module | None = None
     at_return: tuple[Expr, ...] = ()
+    shapes: tuple[Shape, ...] = ()
 
     @property
     def address(self) -> int:
@@ -154,6 +157,7 @@ class Site:
 
     pending: why it is not armed in a process, by process id, as long as that may change.
     waited: why it was not, the last time that it was tried.
+    told: what an event has told of why it can't be used.
     """
 
     number: int
@@ -161,6 +165,7 @@ class Site:
     armed: list[Armed] = field(default_factory=list)
     pending: dict[int, str] = field(default_factory=dict)
     waited: str = ""
+    told: str = ""
 
     def waits(self, pid: int, why: str) -> None:
         """It can't be armed in a process yet."""

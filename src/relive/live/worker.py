@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from relive.conditions.errors import ParseError
 from relive.errors import ReliveError
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -109,7 +110,10 @@ def _child(work: Callable[[int], int | None], writing: int, parent: int) -> int:
         sys.stdout.flush()
         answer = b"status\n%d" % (_NO_STATUS if status is None else status)
     except ReliveError as error:
-        text = f"{error.status}\0{error.message}\0{error.hint}"
+        message, hint = error.message, error.hint
+        if isinstance(error, ParseError):  # it says both in lines of its own
+            message, hint = str(error), ""
+        text = f"{error.status}\0{message}\0{hint}"
         answer = b"error\n" + text.encode(errors="surrogateescape")
     except (Interrupted, KeyboardInterrupt):
         answer = b"interrupt\n"

@@ -45,6 +45,27 @@ def find(image: Image) -> Image | None:
     return None
 
 
+def find_shared(image: Image) -> Image | None:
+    """The file that a debug file says has more of its information (.gnu_debugaltlink, made by
+    dwz); None when it names none.  Raises SymbolError when it is not there."""
+    found = image.section(".gnu_debugaltlink")
+    if found is None:
+        return None
+    name, _, build_id = found[1].partition(b"\0")
+    path = Path(image.path).parent / name.decode(errors="surrogateescape")
+    wanted = build_id.hex()
+    candidates = [path]
+    candidates += [root / ".build-id" / wanted[:2] / f"{wanted[2:]}.debug" for root in ROOTS]
+    for candidate in candidates:
+        opened = _open(candidate)
+        if opened is not None and opened.build_id == wanted:
+            return opened
+    raise SymbolError(
+        f"{image.path} has a part of its debugging information in {path}, which is not there",
+        "install the debug package completely",
+    )
+
+
 def _open(path: Path) -> Image | None:
     from relive.symbols import cache
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from elftools.elf.elffile import ELFFile
 
+from relive.symbols.compressed import ELFCOMPRESS_ZLIB, decompressed
 from relive.symbols.errors import SymbolError
 from relive.symbols.symbol import (
     SHN_ABS,
@@ -26,6 +27,8 @@ from relive.symbols.symbol import (
 )
 
 if TYPE_CHECKING:
+    from relive.symbols.dwarf.info import DebugInfo
+    from relive.symbols.frames import FrameTable
     from relive.symbols.lines import LineTable
 
 _SYM: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym
@@ -36,6 +39,7 @@ _VERSION_LOCAL: Final = 0
 _VERSION_GLOBAL: Final = 1
 
 PF_X: Final = 1
+
 
 R_X86_64_GLOB_DAT: Final = 6
 R_X86_64_JUMP_SLOT: Final = 7
@@ -115,13 +119,20 @@ class Image:
 
     def section(self, name: str) -> tuple[int, bytes] | None:
         """File address and contents (decompressed) of a section, or None."""
-        if name not in self._sections:
-            return None
+        old = name not in self._sections
+        if old:  # how GNU tools compressed before the format had a way
+            name = f".z{name[1:]}"
+            if not name.startswith(".zdebug_") or name not in self._sections:
+                return None
         offset, size, address = self._sections[name]
+        data = self.data[offset : offset + size]
         section = self.elf.get_section_by_name(name)
         if section is not None and section.compressed:
-            return address, section.data()
-        return address, self.data[offset : offset + size]
+            (kind,) = struct.unpack_from("<I", data)  # Elf64_Chdr
+            data = decompressed(kind, data[24:])
+        elif old:
+            data = decompressed(ELFCOMPRESS_ZLIB, data[12:])
+        return address, data
 
     @cached_property
     def is_go(self) -> bool:
@@ -369,3 +380,32 @@ class Image:
             ):
                 return LineTable(image)
         return None
+
+    @cached_property
+    def debug_info(self) -> DebugInfo | None:
+        """Variables and types, from this file or its debug file; None when there are none.
+
+        Raises SymbolError when what there is can't be read.
+        """
+        from relive.symbols.dwarf.info import DebugInfo
+
+        for image in (self, self.debug_image):
+            if image is not None and (
+                ".debug_info" in image._sections or ".zdebug_info" in image._sections
+            ):
+                try:
+                    return DebugInfo(image)
+                except SymbolError:
+                    raise
+                except Exception as error:  # damaged, or compressed in a new way
+                    raise SymbolError(
+                        f"the debugging information of {image.path} can't be read: {error}"
+                    ) from None
+        return None
+
+    @cached_property
+    def frames(self) -> FrameTable:
+        """The call frame information."""
+        from relive.symbols.frames import FrameTable
+
+        return FrameTable(self)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from relive.symbols.aranges import ranges
 from relive.symbols.bytesreader import Reader
 
 if TYPE_CHECKING:
@@ -115,6 +116,21 @@ class LineTable:
         row = rows[at]
         return (unit.files[row.file] if row.file < len(unit.files) else "", row.line)
 
+    def body(self, start: int, end: int) -> int | None:
+        """Where the body of a function from `start` to `end` begins, as debuggers take it: at its
+        second line.  The instructions before save registers and store parameters.  None when
+        no line is known to begin inside."""
+        unit = self._unit_of(start)
+        if unit is None:
+            return None
+        rows, starts = self._decoded(unit), self._starts(unit)
+        for row in rows[bisect.bisect_right(starts, start) :]:
+            if row.address >= end or row.end:
+                return None
+            if row.is_stmt:
+                return row.address
+        return None
+
     # -- which unit
 
     def _unit_of(self, vaddr: int) -> Unit | None:
@@ -149,34 +165,16 @@ class LineTable:
 
     @cached_property
     def _dwarf(self) -> DWARFInfo:
-        return self._image.elf.get_dwarf_info(relocate_dwarf_sections=False)
+        from relive.symbols.dwarf.opening import open_dwarf
+
+        return open_dwarf(self._image)
 
     @cached_property
     def _aranges(self) -> tuple[list[int], list[tuple[int, int]]]:
         """Starts of code, and for each its end and its unit's offset (DWARF 5, 6.1.2)."""
         found = self._image.section(".debug_aranges")
-        data = found[1] if found else b""
-        ranges: list[tuple[int, int, int]] = []
-        offset = 0
-        try:
-            while offset + 4 <= len(data):
-                reader = Reader(data, offset)
-                length, wide = reader.initial_length()
-                end = reader.at + length
-                version, info = reader.u16(), reader.offset(wide)
-                address_size, segment_size = reader.u8(), reader.u8()
-                if version == 2 and address_size == 8 and segment_size == 0:
-                    # tuples begin at a multiple of their size from the unit's start
-                    reader.at += -(reader.at - offset) % 16
-                    while reader.at + 16 <= end:
-                        start, size = reader.u64(), reader.u64()
-                        if size:
-                            ranges.append((start, start + size, info))
-                offset = end
-        except (struct.error, IndexError):
-            pass  # damaged: what was read is good
-        ranges.sort()
-        return [start for start, _, _ in ranges], [(stop, info) for _, stop, info in ranges]
+        listed = ranges(found[1] if found else b"")
+        return [start for start, _, _ in listed], [(stop, info) for _, stop, info in listed]
 
     @cached_property
     def _ranges(self) -> tuple[list[int], list[tuple[int, Unit]]]:

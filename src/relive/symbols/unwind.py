@@ -13,8 +13,7 @@ from typing import Final
 
 from relive.arch import x86_64
 from relive.symbols.expression import evaluate
-from relive.symbols.frames import FrameTable, UnwindRow
-from relive.symbols.image import Image
+from relive.symbols.frames import UnwindRow
 from relive.symbols.process import Described, ProcessSymbols, Read
 
 #: DWARF numbers of the registers (System V ABI, AMD64 supplement, figure 3.36)
@@ -67,11 +66,10 @@ class Frame:
 
 
 class Unwinder:
-    """Unwinds threads of one process.  Tables are kept from one backtrace to the next."""
+    """Unwinds threads of one process."""
 
     def __init__(self, symbols: ProcessSymbols) -> None:
         self.symbols = symbols
-        self._tables: dict[int, tuple[Image, FrameTable]] = {}
 
     def backtrace(
         self, registers: Sequence[int], *, limit: int = MAX_FRAMES, lines: bool = False
@@ -119,11 +117,7 @@ class Unwinder:
         module = self.symbols.module_at(address)
         if module is None:
             return None
-        held = self._tables.get(id(module.image))
-        if held is None:
-            # the image is kept too: its id must not be used again
-            held = self._tables[id(module.image)] = (module.image, FrameTable(module.image))
-        return held[1].row(address - module.bias)
+        return module.image.frames.row(address - module.bias)
 
     def _without_table(
         self, known: dict[int, int], read: Read, innermost: bool, call: int
