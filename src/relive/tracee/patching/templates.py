@@ -17,7 +17,6 @@ from relive.tracee.patching.space import Allowed
 
 JUMP_SIZE: Final = 5
 _JMP: Final = 0xE9
-_JMP_SHORT: Final = 0xEB
 _INT3: Final = 0xCC
 _PREFIX: Final = 0x2E
 """CS override: without meaning before a near jump (Intel SDM vol. 2, 2.1.1)."""
@@ -39,8 +38,6 @@ class Form(Enum):
     """The displaced instructions have room for the jump."""
     PUN = "pun"
     """The end of the jump's displacement is the unchanged start of the next instruction."""
-    SHORT = "short"
-    """A two-byte jump to padding nearby, which holds the jump."""
     BREAKPOINT = "breakpoint"
     """int3: every hit stops.  Not in-process."""
 
@@ -60,13 +57,6 @@ class Template:
     """Values of the displacement's bytes."""
     jump_at: int
     """Where the long jump's displacement is, in bytes from the site."""
-
-    @property
-    def reach(self) -> int:
-        """Bytes from the site on that the patch depends on."""
-        if self.form in (Form.JUMP, Form.PUN):
-            return max(self.span, self.jump_at + 4)
-        return self.span
 
 
 def templates(
@@ -102,7 +92,6 @@ def templates(
     else:
         yield from sorted(puns, key=lambda t: (t.count, len(t.head)))
         yield from whole
-    yield from _short(code, function, limit, hole_free)
     yield Template(Form.BREAKPOINT, 1, code[0].len, bytes((_INT3,)), (), 0)
 
 
@@ -167,22 +156,3 @@ def _fill(
         yield Template(form, count, span, head, tuple(allowed), jump_at)
         if not any(offset in trap_at for offset in range(jump_at, min(span, jump_at + 4))):
             return
-
-
-def _short(
-    code: Sequence[Instruction],
-    function: Function,
-    limit: int,
-    hole_free: Callable[[int, int], bool],
-) -> Iterator[Template]:
-    site, size = code[0].ip, code[0].len
-    if size < 2 or site + size > limit or site + 1 in function.targets:
-        return
-    for start, end in function.holes:
-        at = max(start, site + 2 - 128)
-        while at + JUMP_SIZE <= min(end, site + 2 + 127 + JUMP_SIZE):
-            if hole_free(at, at + JUMP_SIZE):
-                head = bytes((_JMP_SHORT, (at - site - 2) & 0xFF))
-                yield Template(Form.SHORT, 1, size, head, (None,) * 4, at + 1 - site)
-                break
-            at += 1
