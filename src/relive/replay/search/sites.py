@@ -158,8 +158,7 @@ class Sites:
     def _forget(self, address: int) -> None:
         """The code of the site is not what it was: nothing is put back."""
         site = self._sites.pop(address)
-        used = site.patch.bytes_used
-        site.patcher.unmapped(min(used), max(used) + 1)
+        site.patcher.unmapped(address, address + 1)
         site.patcher.release()
         self._blocks.append(site.body.data)
 

@@ -21,6 +21,8 @@ from relive.tracee.patching.space import Allowed
 MAX_LINKS: Final = 6
 """Instructions of a chain at most.  The displacement of a jump of one byte ends four bytes
 behind it; more than that many links change nothing for the first."""
+MAX_BYTES: Final = 32
+"""Bytes from the site on that a chain may change or rely on."""
 _JMP: Final = 0xE9
 _FILLER: Final = 0x2E
 _PREFIXES: Final = (0x64, 0x2E, 0x3E, 0x26, 0x36, 0x65)
@@ -104,25 +106,25 @@ class Search:
         chosen = [a for a in places if a not in written]
         behind = links[number].address + links[number].size
         shared = [a for a in chosen if a >= behind]
-        low = 0
-        for _ in range(_TRIES if shared else 1):
-            self._left -= 1
-            landing = self._land(at + 4, allowed, low) if self._left >= 0 else None
-            if landing is None:
-                return None
-            displacement = landing - (at + 4)
-            for a in chosen:
-                written[a] = displacement >> 8 * (a - at) & 0xFF
-            rest = self._descend(links, jumps, written, number + 1)
-            if rest is not None:
-                return [landing, *rest]
-            self._give_back(landing)
-            for a in chosen:
-                del written[a]
-            if shared:
-                # Others for the bytes that the next jump has to live with.
-                unit = 1 << 8 * (shared[0] - at)
-                low = at + 4 + (displacement // unit + 1) * unit
+        # Another place has to bring others for the bytes that the next jumps live with: first for
+        # the highest of them, which decides most.
+        for unit in [1 << 8 * (a - at) for a in reversed(shared)] or [0]:
+            low = 0
+            for _ in range(_TRIES if unit else 1):
+                self._left -= 1
+                landing = self._land(at + 4, allowed, low) if self._left >= 0 else None
+                if landing is None:
+                    break
+                displacement = landing - (at + 4)
+                for a in chosen:
+                    written[a] = displacement >> 8 * (a - at) & 0xFF
+                rest = self._descend(links, jumps, written, number + 1)
+                if rest is not None:
+                    return [landing, *rest]
+                self._give_back(landing)
+                for a in chosen:
+                    del written[a]
+                low = at + 4 + (displacement // unit + 1) * unit if unit else 0
         return None
 
 

@@ -12,7 +12,7 @@ from iced_x86 import FlowControl, Instruction
 
 from relive.arch import x86_64
 from relive.tracee.patching.arenas import Arenas, NoRoom
-from relive.tracee.patching.chain import MAX_LINKS, Link, Search, Solution
+from relive.tracee.patching.chain import MAX_BYTES, MAX_LINKS, Link, Search, Solution
 from relive.tracee.patching.decode import (
     MAX_INSTRUCTION,
     Function,
@@ -291,23 +291,10 @@ class Patcher:
 
     def unmapped(self, start: int, end: int) -> list[int]:
         """The program unmapped (or mapped anew) this range: sites in it are no more, their
-        addresses are returned; nothing is written there.  So are those beside it that need bytes
-        of it."""
-        gone = sorted({site for a in self._used(start, end) for site in self._users[a]})
-        pending = list(gone)
-        while pending:
-            # Not only in the range: what is left of them is undone.
-            for a in self._sites[pending.pop()].changes:
-                for site in self._users[a] - set(gone):
-                    insort(gone, site)
-                    pending.append(site)
-        back: dict[int, int] = {}
+        addresses are returned; nothing is written there."""
+        gone = [a for a in self._order if start <= a < end]
         for address in gone:
-            for a, (original, _) in self._sites[address].changes.items():
-                if not start <= a < end:
-                    back[a] = original
             self._forget(address)
-        self._write(back)
         for bounds in list(self._functions):
             if bounds[0] < end and start < bounds[1]:
                 del self._functions[bounds]
@@ -337,12 +324,6 @@ class Patcher:
                     affected[site] = self._sites[site]
                     pending += affected[site].changes
         return affected
-
-    def _used(self, start: int, end: int) -> list[int]:
-        """Addresses of bytes in this range that patches use."""
-        if end - start < len(self._users):
-            return [a for a in range(start, end) if a in self._users]
-        return [a for a in self._users if start <= a < end]
 
     def _function(self, request: Request) -> Function:
         bounds = request.function
@@ -524,7 +505,11 @@ class Patcher:
         for instruction in instructions(
             self.read_original, request.address, MAX_LINKS * MAX_INSTRUCTION
         ):
-            if len(code) == MAX_LINKS or not self._movable(instruction, code, function):
+            if (
+                len(code) == MAX_LINKS
+                or instruction.next_ip + JUMP_SIZE - 1 > request.address + MAX_BYTES
+                or not self._movable(instruction, code, function)
+            ):
                 return None
             if code and instruction.ip in self._sites:
                 replaced.add(instruction.ip)
