@@ -59,7 +59,12 @@ def test_jumps_lead_where_it_was_said() -> None:
             taken.remove(landing)
             free.add(landing, landing + _SIZE)
 
-        solution = next(Search(behind.__getitem__, land, give_back).solutions(links), None)
+        def possible(origin: int, allowed: Allowed, free: Intervals = free) -> bool:
+            bounds = (origin - (1 << 31), origin + (1 << 31))
+            return find(free, origin, allowed, 0, _SIZE, bounds) is not None
+
+        search = Search(behind.__getitem__, land, give_back, possible)
+        solution = next(search.solutions(links), None)
         if solution is None:
             assert not taken
             assert list(free) == before

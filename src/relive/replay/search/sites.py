@@ -191,7 +191,8 @@ class Sites:
         if len(self._sites) >= _N_KEPT:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
-        patcher = Patcher(self.target)
+        # Signals are delivered where they were recorded, not between the two jumps of a SHORT site.
+        patcher = Patcher(self.target, short=True)
         fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
         around = loop.find(self.target.read, address) if fixed else None
         try:

@@ -98,6 +98,14 @@ class Arenas:
         self._free.remove(at - before, at + after)
         return at
 
+    def can_land(self, origin: int, allowed: Allowed, size: int) -> bool:
+        """Whether `land` may find an address: nothing is mapped for it here."""
+        bounds = (max(origin - REACH, _LOWEST), origin + REACH)
+        return any(
+            find(free, origin, allowed, 0, size, bounds) is not None
+            for free in (self._free, self._gaps)
+        )
+
     def land(self, origin: int, allowed: Allowed, size: int, low: int = 0) -> int | None:
         """An address not below `low` whose displacement from `origin` is allowed, with `size`
         bytes from there taken for the caller; None if there is none.  Raises NoRoom if the target

@@ -34,7 +34,7 @@ _TRIES: Final = 8
 """Places tried for one jump of a chain."""
 _CHOICES: Final = 4
 """Beginnings tried for the third link and those behind it."""
-_COMBINATIONS: Final = 400
+_COMBINATIONS: Final = 3000
 _SEARCHES: Final = 600
 """Searches for an address, for one site."""
 
@@ -63,6 +63,7 @@ class Search:
     land: takes memory for a landing, at an address whose displacement from the first argument
     is allowed and that is not below the last argument; None if there is none.
     give_back: undoes that.
+    possible: whether there is any such memory, for an origin and a demand.
     """
 
     def __init__(
@@ -70,10 +71,13 @@ class Search:
         current: Callable[[int], int],
         land: Callable[[int, Allowed, int], int | None],
         give_back: Callable[[int], None],
+        possible: Callable[[int, Allowed], bool],
     ) -> None:
         self._current = current
         self._land = land
         self._give_back = give_back
+        self._possible = possible
+        self._known: dict[tuple[int, Allowed], bool] = {}
         self._left = _SEARCHES
 
     def solutions(self, links: Sequence[Link]) -> Iterator[Solution]:
@@ -90,9 +94,19 @@ class Search:
             end = links[-1].address + links[-1].size
             for a in range(end, max(jumps) + 4):
                 written[a] = self._current(a)
+            if not all(self._hopeful(at, written) for at in jumps):
+                continue
             landings = self._descend(links, jumps, written, 0)
             if landings is not None:
                 yield Solution(heads, landings, written)
+
+    def _hopeful(self, at: int, written: dict[int, int]) -> bool:
+        """Whether a jump with its displacement at this address can lead anywhere, as far as its
+        bytes are given."""
+        key = at, _allowed(at, written)
+        if key not in self._known:
+            self._known[key] = self._possible(at + 4, key[1])
+        return self._known[key]
 
     def _descend(
         self, links: Sequence[Link], jumps: Sequence[int], written: dict[int, int], number: int
@@ -102,7 +116,7 @@ class Search:
             return []
         at = jumps[number]
         places = range(at, at + 4)
-        allowed = tuple((written[a],) if a in written else None for a in places)
+        allowed = _allowed(at, written)
         chosen = [a for a in places if a not in written]
         behind = links[number].address + links[number].size
         shared = [a for a in chosen if a >= behind]
@@ -126,6 +140,10 @@ class Search:
                     del written[a]
                 low = at + 4 + (displacement // unit + 1) * unit if unit else 0
         return None
+
+
+def _allowed(at: int, written: dict[int, int]) -> Allowed:
+    return tuple((written[a],) if a in written else None for a in range(at, at + 4))
 
 
 def _heads(links: Sequence[Link]) -> Iterator[tuple[bytes, ...]]:

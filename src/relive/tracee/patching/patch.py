@@ -112,6 +112,11 @@ class Patch:
         return self.stub + self.body_size
 
     @property
+    def door(self) -> int:
+        """Where the long jump of a short one is; 0 for other forms."""
+        return self.address + self.template.jump_at - 1 if self.form is Form.SHORT else 0
+
+    @property
     def changes(self) -> dict[int, tuple[int, int]]:
         """Bytes changed for the site, those of moved neighbours included."""
         changed = dict(self.writes)

@@ -72,6 +72,8 @@ class _Update:
     pending: dict[int, int] = field(default_factory=dict)
     """Bytes to write."""
     made: dict[int, Patch | CannotPatch] = field(default_factory=dict)
+    doors: dict[int, int] = field(default_factory=dict)
+    """Where the long jumps of SHORT sites were, and their sites."""
 
 
 class Patcher:
@@ -79,10 +81,14 @@ class Patcher:
 
     Every method needs the target as `Target` says; `update` needs besides that every stop
     that was reported has gone through `resolve`.
+
+    short: sites may have Form.SHORT.  A task can be between its two jumps, where neither the
+    original code nor a stub is: no signal may be delivered to it there.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, short: bool = False) -> None:
         self.target = target
+        self._short = short
         self.arenas = Arenas(target)
         self.learned: set[int] = set()
         """Addresses that turned out to be jumped to: sites patched from now on avoid them."""
@@ -92,6 +98,7 @@ class Patcher:
         self._writers: dict[int, Patch] = {}
         self._users: dict[int, set[int]] = {}
         """By address of a byte: sites whose patches change it, or rely on it."""
+        self._doors: dict[int, int] = {}
         self._placed: dict[int, _Placed] = {}
         self._starts: list[int] = []
         self._functions: dict[tuple[int, int], Function] = {}
@@ -147,6 +154,7 @@ class Patcher:
         out = list(registers)
         placed = self._find(registers[_RIP])
         if placed is None:
+            out[_RIP] = self._doors.get(registers[_RIP], registers[_RIP])
             return out
         if placed.landing:
             out[_RIP] = placed.patch.address
@@ -200,7 +208,9 @@ class Patcher:
         ]
         plans.sort(key=lambda r: -r.address)
         state = _Update({r.address for r in plans} | set(self._order), affected)
-        for address in affected:
+        for address, patch in affected.items():
+            if patch.door:
+                state.doors[patch.door] = address
             self._forget(address)
         for request in plans:
             try:
@@ -210,7 +220,7 @@ class Patcher:
                 continue
             self._add(patch, state)
         self._write(state.pending)
-        self._move()
+        self._move(state.doors)
         for address, old in affected.items():
             successor = state.made.get(address)
             if isinstance(successor, Patch) and address not in requests:
@@ -260,7 +270,7 @@ class Patcher:
     def fork(self, target: Target) -> Patcher:
         """The patcher of a child that `fork` just made: it has the same patches, and its own
         copy of the stubs.  (Bodies are shared, and so is what they count.)"""
-        other = Patcher(target)
+        other = Patcher(target, short=self._short)
         twins = {id(p.patch): p.patch for p in self._placed.values()}
         copies = {
             key: replace(
@@ -281,6 +291,7 @@ class Patcher:
         other._order = list(self._order)
         other._original = dict(self._original)
         other._writers = {a: copies[id(patch)] for a, patch in self._writers.items()}
+        other._doors = dict(self._doors)
         other._users = {a: set(users) for a, users in self._users.items()}
         other._placed = {
             a: placed._replace(patch=copies[id(placed.patch)]) for a, placed in self._placed.items()
@@ -384,6 +395,7 @@ class Patcher:
         # A jump to the stub, a jump to a jump to the stub; with help of the next instructions.
         attempts: list[tuple[Template, bool] | None] = [(t, False) for t in jumps]
         attempts += [(t, True) for t in jumps]
+        attempts += [(t, False) for t in forms if t.form is Form.SHORT and self._short]
         attempts += [None] if code[0].next_ip <= limit else []
         attempts += [(t, False) for t in last]
         for attempt in attempts:
@@ -525,6 +537,7 @@ class Patcher:
                 lambda a, back=back: back[a] if a in back else current(a),  # type: ignore[misc]
                 lambda origin, allowed, low: self.arenas.land(origin, allowed, JUMP_SIZE, low),
                 lambda landing: self.arenas.give_back(landing, landing + JUMP_SIZE),
+                lambda origin, allowed: self.arenas.can_land(origin, allowed, JUMP_SIZE),
             )
             links = [Link(i.ip, i.len) for i in code]
             for solution in search.solutions(links):
@@ -557,6 +570,8 @@ class Patcher:
         """Whether these bytes may change, and all that these sites have changed."""
         addresses = set(range(code[1].ip, code[-1].next_ip))
         for site in sites:
+            if self._sites[site].door:
+                return False
             addresses.update(self._sites[site].changes)
         return all(self._users.get(a, set()) <= sites for a in addresses)
 
@@ -631,6 +646,8 @@ class Patcher:
         """All bytes of the patch: (original, written)."""
         template, site = patch.template, patch.address
         written = {a: byte for a, (_, byte) in patch.writes.items()}
+        if template.form is Form.SHORT:
+            written[patch.door] = 0xE9
         for at, byte in enumerate(template.head):
             written[site + at] = byte
         if template.form is not Form.BREAKPOINT:
@@ -667,6 +684,8 @@ class Patcher:
                 self._writers[a] = part
         for a in patch.bytes_used:
             self._users.setdefault(a, set()).add(patch.address)
+        if patch.door:
+            self._doors[patch.door] = patch.address
 
     def _forget(self, address: int) -> None:
         patch = self._sites.pop(address)
@@ -679,6 +698,8 @@ class Patcher:
             self._users[a].discard(address)
             if not self._users[a]:
                 del self._users[a]
+        if patch.door:
+            del self._doors[patch.door]
 
     def _place(self, placed: _Placed) -> None:
         self._placed[placed.start] = placed
@@ -720,14 +741,16 @@ class Patcher:
         patch.entries[addr] = at
         return at
 
-    def _move(self) -> None:
-        """Takes tasks out of stubs no longer in use, and out of bytes now displaced."""
+    def _move(self, doors: dict[int, int]) -> None:
+        """Takes tasks out of stubs no longer in use, from between the two jumps of SHORT sites
+        (doors: where those were), and out of bytes now displaced."""
         for tid in self.target.threads():
             registers = self.target.get_registers(tid)
             # In a system call, which the kernel may restart by stepping back from rip.
             if not registers[_ORIG_RAX] >> 63:
                 continue
             moved = list(registers)
+            moved[_RIP] = doors.get(moved[_RIP], moved[_RIP])
             placed = self._find(moved[_RIP])
             if placed is not None and not (
                 placed.patch.active and placed.start in (placed.patch.stub, placed.patch.landing)

@@ -17,6 +17,7 @@ from relive.tracee.patching.space import Allowed
 
 JUMP_SIZE: Final = 5
 _JMP: Final = 0xE9
+_JMP_SHORT: Final = 0xEB
 _INT3: Final = 0xCC
 _PREFIX: Final = 0x2E
 """CS override: without meaning before a near jump (Intel SDM vol. 2, 2.1.1)."""
@@ -38,6 +39,8 @@ class Form(Enum):
     """The displaced instructions have room for the jump."""
     PUN = "pun"
     """The end of the jump's displacement is the unchanged start of the next instruction."""
+    SHORT = "short"
+    """A two-byte jump to padding nearby, which holds the jump."""
     BREAKPOINT = "breakpoint"
     """int3: every hit stops.  Not in-process."""
 
@@ -92,6 +95,7 @@ def templates(
     else:
         yield from sorted(puns, key=lambda t: (t.count, len(t.head)))
         yield from whole
+    yield from _short(code, function, limit, hole_free)
     yield Template(Form.BREAKPOINT, 1, code[0].len, bytes((_INT3,)), (), 0)
 
 
@@ -156,3 +160,21 @@ def _fill(
         yield Template(form, count, span, head, tuple(allowed), jump_at)
         if not any(offset in trap_at for offset in range(jump_at, min(span, jump_at + 4))):
             return
+
+
+def _short(
+    code: Sequence[Instruction],
+    function: Function,
+    limit: int,
+    hole_free: Callable[[int, int], bool],
+) -> Iterator[Template]:
+    site, size = code[0].ip, code[0].len
+    if size < 2 or site + size > limit or site + 1 in function.targets:
+        return
+    for start, end in function.holes:
+        at = max(start, site + 2 - 128)
+        if at + JUMP_SIZE <= min(end, site + 2 + 127 + JUMP_SIZE) and hole_free(
+            start, at + JUMP_SIZE
+        ):
+            head = bytes((_JMP_SHORT, (at - site - 2) & 0xFF))
+            yield Template(Form.SHORT, 1, size, head, (None,) * 4, at + 1 - site)
