@@ -48,8 +48,8 @@ Chains (chain.py).  The bytes that a pun has to live with are the next instructi
 moved as well, and becomes a jump to its copy (a patch with no body, a *helper* of the site's),
 the bytes are E9, or a prefix that means nothing, and a displacement which can be chosen
 together with the site's own; where it is short, the next one's is, and so on for up to six
-instructions.  e9patch has the idea (Duck, Gao and Roychoudhury, "Binary Rewriting without Control Flow
-Recovery", PLDI 2020: successor eviction).  Each link is one instruction, displaced alone, whose
+instructions.  The idea is e9patch's (Duck, Gao and Roychoudhury, "Binary Rewriting without
+Control Flow Recovery", PLDI 2020: successor eviction).  Each link is one instruction, displaced alone, whose
 first byte is where its patch begins: it may be jumped to and returned to, and nothing traps.  It
 has to *be* an instruction: it is what the site falls through to, or known to be jumped to, or
 padding; behind a system call or a direct call, which might not return, only inside a function
@@ -75,8 +75,8 @@ A pun relies on bytes of its neighbour, and a neighbour may be a site.  So sites
 the highest address down, each on the bytes that its successors have got, and a site ends where
 the next one begins.  Arming a site in the bytes that an earlier one relies on, or disarming one,
 plans those before it anew (Patcher._affected).  Who uses a byte, to change it or to rely on it, is
-kept by address (Patcher._users).  Patching a thousand sites in one `update` is cheaper than one by one, and
-gives better forms.
+kept by address (Patcher._users).  Patching a thousand sites in one `update` is cheaper than one by
+one, and gives better forms.
 
 
 The copy
