@@ -50,7 +50,8 @@ the bytes are E9, or a prefix that means nothing, and a displacement which can b
 together with the site's own; where it is short, the next one's is, and so on for up to six
 instructions.  The idea is e9patch's (Duck, Gao and Roychoudhury, "Binary Rewriting without
 Control Flow Recovery", PLDI 2020: successor eviction).  Each link is one instruction, displaced
-alone, whose first byte is where its patch begins: it may be jumped to and returned to, and nothing traps.  It
+alone, whose first byte is where its patch begins: it may be jumped to and returned to, and
+nothing traps.  It
 has to *be* an instruction: it is what the site falls through to, or known to be jumped to, or
 padding; behind a system call or a direct call, which might not return, only inside a function
 whose bounds are known.  A link that is a site itself is planned anew together with the new one.
