@@ -203,13 +203,14 @@ def test_a_position_that_is_never_reached(loop: str, evaluator: str, recordings:
     need(evaluator)
     recording = recordings(loop)
     right = positions(replayed(recording, "auto"))
-    # a few signals land elsewhere, where the address is never come by again
-    right = {e: p for e, p in right.items() if p.hit > IN_A_LOOP}
-    first = min(right)
-    # where each hit is told from outside, so many more take no longer than they are given
-    wrong = 10**9 if evaluator == "auto" else 10_000
+    # Where hits are told from outside (or may be), so many more take no longer than they are given.
+    wrong = 10**9 if evaluator == "auto" and loop != "made" else 10_000
+    # the others are in a handler, and soon at a system call
+    looping = [e for e, p in right.items() if p.hit > IN_A_LOOP]
+    first = min(looping)
     with Recording(recording) as opened:
-        assert index.write(opened, {e: p._replace(hit=p.hit + wrong) for e, p in right.items()})
+        bad = {e: right[e]._replace(hit=right[e].hit + wrong) for e in looping}
+        assert index.write(opened, {**right, **bad})
         for _ in range(3):
             doubted = Session(opened, echo=False, evaluator=evaluator)
             assert doubted.core.patience(1, 300) == (20, 20000)  # less than counting's own
@@ -291,11 +292,15 @@ def test_hits_that_are_counted_from_outside_are_given_their_time(
 def test_lost_in_a_search(loop: str, recordings: Compiled) -> None:
     """The stop comes wherever the task is, mostly in a stub: it is no trap of the stub's."""
     recording = recordings(loop)
+    right = positions(replayed(recording, "auto"))
+    (recording / "index").unlink()
+    first = min(e for e, p in right.items() if p.hit > 1)  # not in a handler
 
     class Passing(Plan):
         def find(self, session: Session, number: int, task: Task) -> None:
-            session.core.patience(0, 200)
-            search.find(session, task, 1)
+            if number == first:
+                session.core.patience(0, 200)
+            search.find(session, task, 1 if number == first else 0)
 
     with pytest.raises(DivergenceError, match=r"no end of an interval after 0\.2 s"):
         replayed(recording, "auto", Passing())
