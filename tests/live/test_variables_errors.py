@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from relive import live
 from relive.conditions.errors import ParseError
-from tests.live.compiled import Stopped, build, compiler, stopped
+from tests.live.compiled import Stopped, build, compiler, quiet, stopped
 from tests.live.targets import PROGRAMS
 
 SAMPLE = {"node.value": -1500, "node.color": -4, "counter": -5, "flags.minus": -9, "calls": 41}
@@ -85,6 +86,25 @@ def test_where_an_optimised_variable_is(tmp_path: Path) -> None:
             there.value("q.first")
         assert "optimised out" in caught.value.what
         assert there.value("a7") == -6
+
+
+def test_which_of_several_places_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "twice.c"
+    source.write_text(
+        "#include <stdio.h>\n"
+        "static inline __attribute__((always_inline)) int half(int x)\n{\n"
+        '    puts("half");\n    return x / 2;\n}\n'
+        "__attribute__((noinline)) int one(int first) { return half(first + 1); }\n"
+        "__attribute__((noinline)) int two(int second) { return half(second + 2); }\n"
+        "int main(int argc, char **argv) { return one(argc) + two(argc) == 0 && argv; }\n"
+    )
+    program = build(tmp_path, source, "gcc", "-g", "-O2")
+    with live.Session() as session:
+        with quiet():
+            session.start([str(program)])
+        with pytest.raises(ParseError, match=r"\(at 0x[0-9a-f]+\)"):
+            session.add("twice.c:4", "x.y > 1", live.stop())
+        assert len(session.add("twice.c:4", "x > 0", live.count()).armed) == 2
 
 
 def test_without_debugging_information(tmp_path: Path) -> None:

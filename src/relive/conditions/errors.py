@@ -54,6 +54,13 @@ class ParseError(ConditionError):
         caret = " " * start + "^" + "~" * (min(self.length, max(len(line) - start, 1)) - 1)
         super().__init__(f"column {self.column + 1}: {what}\n  {line}\n  {caret}", hint)
 
+    def at(self, place: str) -> ParseError:
+        """The same, and at which of several places it is so."""
+        what = f"{self.what} (at {place})"
+        return ParseError(
+            self.text, self.column, self.length, what, self.hint, curable=self.curable
+        )
+
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from relive import _core
 from relive.arch import x86_64
 from relive.conditions import ir, reference
-from relive.conditions.errors import ConditionError
+from relive.conditions.errors import ConditionError, ParseError
 from relive.conditions.ir import Outcome
 from relive.conditions.language import parse_value
 from relive.errors import CannotStart
@@ -376,7 +376,8 @@ class Session:
 
     def _wanted(self, request: Request, process: Process) -> list[Wanted]:
         result: list[Wanted] = []
-        for location in process.symbols.resolve(request.place, early=process.early):
+        locations = process.symbols.resolve(request.place, early=process.early)
+        for location in locations:
             if any(one.address == location.address for one in result):
                 continue
             if any(
@@ -390,7 +391,12 @@ class Session:
                     f"{location.name} ({location.address:#x}) is not code",
                     "watch data with a write or access site",
                 )
-            condition, collect, at_return = _parsed(request, process, location.address)
+            try:
+                condition, collect, at_return = _parsed(request, process, location.address)
+            except ParseError as error:
+                if len(locations) == 1:
+                    raise
+                raise error.at(f"{location.address:#x}") from None
             described = process.symbols.describe(location.address)
             symbol, module = described.symbol, described.module
             function = None
