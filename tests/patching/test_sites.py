@@ -48,10 +48,6 @@ class Traced:
             (self.base + start, self.base + start + size),
         )
         site = self.evaluator.arm([arm])[address]
-        if name == "hot" and isinstance(site, str):
-            # Three bytes of room before a jump target, and no address there below 2 GiB.
-            assert not self.base, site
-            pytest.skip(site)
         assert isinstance(site, Site), site
         return site
 
@@ -186,7 +182,7 @@ def test_every_instruction_of_the_loop_at_once(traced: Traced) -> None:
     outcome = traced.evaluator.arm(wanted)
     sites = [s for s in outcome.values() if isinstance(s, Site)]
     # Below 2 GiB most displacements that end in a neighbour's bytes lead nowhere.
-    assert len(sites) >= (len(wanted) // 2 if traced.base else 1)
+    assert len(sites) >= (len(wanted) - 1 if traced.base else len(wanted) // 2), outcome
     assert traced.finish() == "1000\n"
     for site in sites:
         inside = traced.base + traced.symbols["site"][0] <= site.address

@@ -206,7 +206,7 @@ def _make_room(
         over = [
             site
             for site in stubs.sites.values()
-            if site.address < address < site.address + site.patch.reach and site.address in made
+            if site.address != address and site.address in made and address in site.patch.bytes_used
         ]
         for site in over:
             stubs.disarm([site.address])

@@ -178,12 +178,22 @@ class Process:
         wanted: set[tuple[int, bytes, bytes]] = set()
         if self._patcher is not None:
             for patch in self._patcher.patches:
-                wanted.update(_stretches(patch.writes))
+                wanted.update(_stretches(patch.changes))
         for key in self._guards.keys() - wanted:
             self.core.unguard(self._guards.pop(key))
         for key in wanted - self._guards.keys():
             address, written, original = key
             self._guards[key] = self.core.guard(self.space, address, written, original)
+
+    def patched(self) -> list[tuple[int, int]]:
+        """Where in-process sites have changed the code: start and end of each stretch."""
+        if self._patcher is None:
+            return []
+        return [
+            (start, start + len(written))
+            for patch in self._patcher.patches
+            for start, written, _ in _stretches(patch.changes)
+        ]
 
     def release(self) -> None:
         """Give back what was mapped into the process, as far as no thread may come back to it.

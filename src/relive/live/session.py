@@ -500,7 +500,7 @@ class Session:
             if process.has_inprocess:
                 process.sync_guard()
                 ranges += process.arenas.pages()
-                ranges += [(p.address, p.address + p.reach) for p in process.patcher.patches]
+                ranges += process.patched()
         if self._kernelized:
             signals = 1 << _SIGTRAP | 1 << _SIGSTOP
         self.core.foreign(signals, (), ranges)

@@ -117,10 +117,8 @@ def _patched_over(process: Process, address: int) -> int | None:
     """The in-process site whose patch relies on the byte at an address."""
     if not process.has_patcher:
         return None
-    for patch in process.patcher.patches:
-        if patch.address <= address < patch.address + patch.reach:
-            return patch.address
-    return None
+    users = process.patcher.users(address)
+    return users[0].address if users else None
 
 
 def _explain(error: OSError, kind: int) -> str:

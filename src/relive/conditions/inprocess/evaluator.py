@@ -184,9 +184,11 @@ class InProcess:
                 continue
             made[arm.address] = (arm, stub, counters, self._next)
             self._next += 1
-        requests = [Request(a, stub, arm.function) for a, (arm, stub, _, _) in made.items()]
+        requests = [
+            Request(a, stub, arm.function, breakpoint=False)
+            for a, (arm, stub, _, _) in made.items()
+        ]
         patched = self._update(requests, [])
-        refused = []
         for address, (arm, stub, counters, number) in made.items():
             patch = patched[address]
             if isinstance(patch, CannotPatch):
@@ -196,11 +198,6 @@ class InProcess:
             site = Site(number, arm, counters, stub, patch)
             self.sites[address] = self.by_number[number] = self._by_stub[id(stub)] = site
             outcome[address] = site
-            if not patch.in_process:
-                why = "; ".join(dict.fromkeys(patch.passed_over)) or "no form of jump fits there"
-                outcome[address] = why
-                refused.append(address)
-        self.disarm(refused)
         return outcome
 
     def disarm(self, addresses: Iterable[int]) -> None:

@@ -32,8 +32,8 @@ class Guard(NamedTuple):
         """
         if where is None or not where.prot & _PROT_WRITE:
             return None
-        start = min(patch.writes) & -_PAGE
-        end = (max(patch.writes) & -_PAGE) + _PAGE
+        start = min(patch.changes) & -_PAGE
+        end = (max(patch.changes) & -_PAGE) + _PAGE
         if where.end < end:
             raise ValueError("code that the program may write, at the end of a mapping")
         return cls(start, end - start, where.prot)

@@ -57,7 +57,7 @@ class Site:
         self.probed = probed
         self._code = code
         self._runs: list[tuple[int, bytes, bytes]] = []
-        for address, (original, written) in sorted(patch.writes.items()):
+        for address, (original, written) in sorted(patch.changes.items()):
             if self._runs and self._runs[-1][0] + len(self._runs[-1][1]) == address:
                 start, before, after = self._runs.pop()
             else:
@@ -68,6 +68,11 @@ class Site:
         """Puts the jump in place, or the original bytes back."""
         for address, original, written in self._runs:
             target.write(address, written if on else original)
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether its jump or its stub lies there."""
+        runs = [(address, address + len(original)) for address, original, _ in self._runs]
+        return any(a < end and start < b for a, b in (*runs, *self.patcher.arenas.pages()))
 
     def stale(self, target: Target) -> bool:
         """Whether the program has other code there by now."""
@@ -103,10 +108,9 @@ class Sites:
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether a patch or memory of the stubs lies there."""
-        pages = [(p, p + _PAGE) for p in self._pages]
-        for address, site in self._sites.items():
-            pages += [*site.patcher.arenas.pages(), (address, address + 16)]
-        return any(a < end and start < b for a, b in pages)
+        return any(a < end and start < b for a, b in self.data_pages()) or any(
+            site.overlaps(start, end) for site in self._sites.values()
+        )
 
     def data_pages(self) -> list[tuple[int, int]]:
         """Start and end of memory that stubs write to: none of the program's."""
@@ -187,7 +191,8 @@ class Sites:
         if len(self._sites) >= _N_KEPT:
             self.give_up()
         where = next((m for m in self.target.maps() if m.start <= address < m.end), None)
-        patcher = Patcher(self.target)
+        # Signals are delivered where they were recorded, not between the two jumps of a SHORT site.
+        patcher = Patcher(self.target, short=True)
         fixed = where is not None and not where.shared and not where.prot & PROT_WRITE
         around = loop.find(self.target.read, address) if fixed else None
         try:
@@ -219,8 +224,10 @@ class Sites:
             self._blocks.append(body.data)
             raise CannotSearch(why)
         body.assemble(outcome.stub)
-        start = address if around is None else around.start
-        end = max(address + outcome.reach, start if around is None else around.end)
+        used = outcome.bytes_used
+        start, end = min(used), max(used) + 1
+        if around is not None:
+            start, end = min(start, around.start), max(end, around.end)
         code = start, patcher.read_original(start, end - start)
         site = self._sites[address] = Site(patcher, body, outcome, telling, guard, probed, code)
         return site

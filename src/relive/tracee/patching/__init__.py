@@ -32,9 +32,29 @@ PUN     The jump's last bytes are the *unchanged* first bytes of the next instru
         space: programs linked to the lowest 2 GiB lose most of the negative half.
 SHORT   `jmp rel8`, two bytes, to padding that is never executed nearby, which takes the long
         jump.  Padding is int3 or nop after an instruction that does not fall through, up to an
-        aligned address, with no known way into it.
+        aligned address, with no known way into it.  A signal that arrives between the two jumps
+        would leave an address in its frame that means something else once the patch is gone:
+        so only where signals are not delivered just anywhere (a replay; `Patcher(short=True)`).
 BREAKPOINT  int3.  Not in-process; the copy still saves the single-step: a task goes on at
         `Patch.resume`, with nothing to take out of the code meanwhile.
+
+Two things widen what a jump can reach:
+
+Landings.  What the site jumps to may be no more than another jump, of five bytes, to the stub
+somewhere else.  Five bytes are free where a whole stub is not, and a stub is then near what it
+uses.  A task at a landing is a task at the site.
+
+Chains (chain.py).  The bytes that a pun has to live with are the next instruction's.  If that is
+moved as well, and becomes a jump to its copy (a patch with no body, a *helper* of the site's),
+the bytes are E9, or a prefix that means nothing, and a displacement which can be chosen
+together with the site's own; where it is short, the next one's is, and so on for up to six
+instructions.  The idea is e9patch's (Duck, Gao and Roychoudhury, "Binary Rewriting without
+Control Flow Recovery", PLDI 2020: successor eviction).  Each link is one instruction, displaced
+alone, whose first byte is where its patch begins: it may be jumped to and returned to, and
+nothing traps.  It has to *be* an instruction: it is what the site falls through to, or known to be
+jumped to, or padding; behind a system call or a direct call, which might not return, only inside
+a function whose bounds are known.  A link that is a site itself is planned anew together with the
+new one.
 
 Which instructions may be displaced together?  Not one that is known to be jumped to, or to be
 returned to (a trap at every return would be safe and slow): decode.py looks for those in the
@@ -55,9 +75,9 @@ Many sites
 A pun relies on bytes of its neighbour, and a neighbour may be a site.  So sites are planned from
 the highest address down, each on the bytes that its successors have got, and a site ends where
 the next one begins.  Arming a site in the bytes that an earlier one relies on, or disarming one,
-plans those before it anew (Patcher._affected).  Where a site's jump lands in padding, that
-padding belongs to it.  Patching a thousand sites in one `update` is cheaper than one by one, and
-gives better forms.
+plans those before it anew (Patcher._affected).  Who uses a byte, to change it or to rely on it, is
+kept by address (Patcher._users).  Patching a thousand sites in one `update` is cheaper than one by
+one, and gives better forms.
 
 
 The copy
@@ -141,8 +161,11 @@ Things that don't work
 - Stack below the red zone is written by bodies.  Go keeps as little as 800 bytes of stack in
   reserve, and other runtimes that switch stacks may keep less: bodies for Go code should not
   leave room for a red zone it does not have.
-- Addresses where the jump can't reach any free memory; a short instruction before a jump target
-  in the lowest 2 GiB, above all.  One in several hundred elsewhere, fewer when sites are few.
+- Addresses where the jump can't reach any free memory, and nothing can be moved: a return of one
+  byte, or a jump of two, with code right behind it that is not known to be code.  About one
+  in several thousand in libraries; a few in a thousand in programs linked to the lowest 2 GiB,
+  above which a gigabyte is left to the heap.
+- An instruction that was moved for another's sake costs a jump there and back, too.
 - A site that is not at an instruction boundary corrupts an instruction.  Nothing here can know.
 - Instructions that are jumped to in their middle from another function, other than past the
   bytes that stay, are not protected in their first five bytes.

@@ -98,6 +98,26 @@ class Arenas:
         self._free.remove(at - before, at + after)
         return at
 
+    def can_land(self, origin: int, allowed: Allowed, size: int) -> bool:
+        """Whether `land` may find an address: nothing is mapped for it here."""
+        bounds = (max(origin - REACH, _LOWEST), origin + REACH)
+        return any(
+            find(free, origin, allowed, 0, size, bounds) is not None
+            for free in (self._free, self._gaps)
+        )
+
+    def land(self, origin: int, allowed: Allowed, size: int, low: int = 0) -> int | None:
+        """An address not below `low` whose displacement from `origin` is allowed, with `size`
+        bytes from there taken for the caller; None if there is none.  Raises NoRoom if the target
+        can map no more."""
+        bounds = (max(origin - REACH, _LOWEST, low), origin + REACH)
+        at = find(self._free, origin, allowed, 0, size, bounds)
+        if at is None:
+            at = self._map_exactly(origin, allowed, 0, size, bounds)
+        if at is not None:
+            self._free.remove(at, at + size)
+        return at
+
     def give_back(self, start: int, end: int) -> None:
         """Memory of a stub that no task can be in."""
         self._free.add(start, end)

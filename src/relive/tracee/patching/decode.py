@@ -48,6 +48,8 @@ class Function:
     """Addresses that a call returns to."""
     holes: list[tuple[int, int]] = field(default_factory=list)
     """Padding that is never executed: [start, end)."""
+    exact: bool = False
+    """Whether start and end are those of a function."""
     complete: bool = True
     """Whether every way to enter but by unwinding is in `targets`: the bounds were known and
     every indirect jump's table was found."""
@@ -58,6 +60,14 @@ class Function:
             if start == addr:
                 return end - start
         return 0
+
+    def holds(self, addr: int) -> bool:
+        """Whether an address is known to be in the same function."""
+        return self.exact and self.start <= addr < self.end
+
+    def in_hole(self, addr: int) -> bool:
+        """Whether an address lies in padding."""
+        return any(start <= addr < end for start, end in self.holes)
 
 
 def is_terminator(instruction: Instruction) -> bool:
@@ -90,7 +100,7 @@ def analyse(read: Read, start: int, end: int, *, exact: bool) -> Function:
     read: gives original bytes, raising OSError for what can't be read.
     exact: these are the bounds of a function, so that decoding begins at an instruction.
     """
-    found = Function(start, end, complete=exact)
+    found = Function(start, end, exact=exact, complete=exact)
     code = _read_some(read, start, end - start + _PADDING)
     after_terminator = False
     hole = -1

@@ -38,6 +38,23 @@ class Request(NamedTuple):
     body: Body
     function: tuple[int, int] | None = None
     """Bounds of the function around it, if known: the patch may then be better."""
+    breakpoint: bool = True
+    """Whether a breakpoint will do where no jump fits.  (A site that stops being in-process
+    because of a neighbour becomes one in any case.)"""
+
+
+class Nothing:
+    """The body of an instruction that was moved for the sake of another one: none."""
+
+    def assemble(self, at: int) -> tuple[bytes, int]:
+        del at
+        return b"", 0
+
+    def rewind(self, offset: int, registers: Registers, target: Target) -> tuple[list[int], bool]:
+        raise AssertionError("nobody is in a body of no bytes")
+
+    def view(self, offset: int, registers: Registers, target: Target) -> list[int]:
+        raise AssertionError("nobody is in a body of no bytes")
 
 
 class CannotPatch(ValueError):
@@ -66,6 +83,16 @@ class Patch:
     passed_over: list[str] = field(default_factory=list)
     """Why better forms were not possible."""
     active: bool = True
+    landing: int = 0
+    """Where the site's jump leads, if that is no more than another jump to the stub; else 0."""
+    owner: Patch | None = None
+    """The site for whose sake this instruction was moved; None if it is a site itself."""
+    helpers: list[Patch] = field(default_factory=list)
+    """Instructions moved for the sake of this site."""
+    relied: tuple[int, ...] = ()
+    """Addresses of bytes behind the patch that its jump shares and does not change."""
+    places: list[int] = field(default_factory=list)
+    """Where its stub, its landing and its further copies begin."""
 
     @property
     def address(self) -> int:
@@ -85,16 +112,25 @@ class Patch:
         return self.stub + self.body_size
 
     @property
-    def reach(self) -> int:
-        """Bytes from the site on that the patch changes or relies on."""
-        return self.template.reach
+    def door(self) -> int:
+        """Where the long jump of a short one is; 0 for other forms."""
+        return self.address + self.template.jump_at - 1 if self.form is Form.SHORT else 0
 
     @property
-    def changed(self) -> tuple[int, ...]:
-        """Where the stretches of bytes that it changes begin."""
-        if self.form is Form.SHORT:
-            return self.address, self.address + self.template.jump_at - 1
-        return (self.address,)
+    def changes(self) -> dict[int, tuple[int, int]]:
+        """Bytes changed for the site, those of moved neighbours included."""
+        changed = dict(self.writes)
+        for helper in self.helpers:
+            changed.update(helper.writes)
+        return changed
+
+    @property
+    def bytes_used(self) -> set[int]:
+        """Addresses of all bytes that have to stay as they are while the site is patched."""
+        used = {*self.writes, *self.relied}
+        for helper in self.helpers:
+            used |= helper.bytes_used
+        return used
 
 
 class Happened(Enum):

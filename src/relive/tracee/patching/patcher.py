@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from iced_x86 import Instruction
+from iced_x86 import FlowControl, Instruction
 
 from relive.arch import x86_64
-from relive.tracee.patching.arenas import Arenas
-from relive.tracee.patching.decode import MAX_INSTRUCTION, Function, analyse, instructions
+from relive.tracee.patching.arenas import Arenas, NoRoom
+from relive.tracee.patching.chain import MAX_BYTES, MAX_LINKS, Link, Search, Solution
+from relive.tracee.patching.decode import (
+    MAX_INSTRUCTION,
+    Function,
+    analyse,
+    instructions,
+    is_system_call,
+    is_terminator,
+)
 from relive.tracee.patching.patch import (
     Body,
     CannotPatch,
     Happened,
+    Nothing,
     Patch,
     Request,
     Trap,
 )
 from relive.tracee.patching.relocate import CannotRelocate, Copy, refusal, relocate
-from relive.tracee.patching.space import ANY
+from relive.tracee.patching.space import ANY, Allowed
 from relive.tracee.patching.target import Registers, Target
 from relive.tracee.patching.templates import JUMP_SIZE, Form, Template, templates
 
@@ -47,6 +57,23 @@ class _Placed(NamedTuple):
     body_size: int
     copy: Copy
     body: Body | None
+    landing: bool = False
+    """It is only a jump to the stub: nothing of the site has been done yet."""
+
+
+@dataclass(slots=True)
+class _Update:
+    """What one call of `update` is about to do."""
+
+    wanted: set[int]
+    """Addresses that are sites, or are to be."""
+    affected: dict[int, Patch]
+    """Sites that were patched before and are planned anew."""
+    pending: dict[int, int] = field(default_factory=dict)
+    """Bytes to write."""
+    made: dict[int, Patch | CannotPatch] = field(default_factory=dict)
+    doors: dict[int, int] = field(default_factory=dict)
+    """Where the long jumps of SHORT sites were, and their sites."""
 
 
 class Patcher:
@@ -54,16 +81,24 @@ class Patcher:
 
     Every method needs the target as `Target` says; `update` needs besides that every stop
     that was reported has gone through `resolve`.
+
+    short: sites may have Form.SHORT.  A task can be between its two jumps, where neither the
+    original code nor a stub is: no signal may be delivered to it there.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, short: bool = False) -> None:
         self.target = target
+        self._short = short
         self.arenas = Arenas(target)
         self.learned: set[int] = set()
         """Addresses that turned out to be jumped to: sites patched from now on avoid them."""
         self._sites: dict[int, Patch] = {}
         self._order: list[int] = []
         self._original: dict[int, int] = {}
+        self._writers: dict[int, Patch] = {}
+        self._users: dict[int, set[int]] = {}
+        """By address of a byte: sites whose patches change it, or rely on it."""
+        self._doors: dict[int, int] = {}
         self._placed: dict[int, _Placed] = {}
         self._starts: list[int] = []
         self._functions: dict[tuple[int, int], Function] = {}
@@ -78,8 +113,12 @@ class Patcher:
 
     @property
     def patches(self) -> list[Patch]:
-        """All, by address."""
+        """All sites, by address."""
         return [self._sites[a] for a in self._order]
+
+    def users(self, addr: int) -> list[Patch]:
+        """The sites that need the byte at an address to be what it is now."""
+        return [self._sites[a] for a in sorted(self._users.get(addr, ()))]
 
     def read_original(self, addr: int, size: int) -> bytes:
         """Memory as if nothing were patched.  Raises OSError."""
@@ -115,6 +154,10 @@ class Patcher:
         out = list(registers)
         placed = self._find(registers[_RIP])
         if placed is None:
+            out[_RIP] = self._doors.get(registers[_RIP], registers[_RIP])
+            return out
+        if placed.landing:
+            out[_RIP] = placed.patch.address
             return out
         offset = registers[_RIP] - placed.start
         if offset < placed.body_size and placed.body is not None:
@@ -144,7 +187,7 @@ class Patcher:
         removed = set(remove)
         changed = set(requests)
         for address in removed:
-            changed.update(self._sites[address].changed)
+            changed.update(self._sites[address].changes)
         affected = self._affected(changed)
         for address in removed:
             affected[address] = self._sites[address]
@@ -154,54 +197,37 @@ class Patcher:
         self.arenas.refresh()
         back: dict[int, int] = {}
         for patch in affected.values():
-            for a, (original, _) in patch.writes.items():
+            for a, (original, _) in patch.changes.items():
                 back[a] = original
         self._write(back)
-        pending: dict[int, int] = {}
         # Highest address first: a pun then relies on bytes that stay.
-        plans = [r for a, r in requests.items()]
-        plans += [p.request for a, p in affected.items() if a not in removed]
+        plans = list(requests.values())
+        # What is a site stays one, if need be as a breakpoint.
+        plans += [
+            p.request._replace(breakpoint=True) for a, p in affected.items() if a not in removed
+        ]
         plans.sort(key=lambda r: -r.address)
-        for address in affected:
+        state = _Update({r.address for r in plans} | set(self._order), affected)
+        for address, patch in affected.items():
+            if patch.door:
+                state.doors[patch.door] = address
             self._forget(address)
-        made: dict[int, Patch | CannotPatch] = {}
-        order = list(self._order)
-        planned = dict(self._sites)
-        taken: set[int] = set()
-        wanted = {r.address for r in plans} | set(order)
         for request in plans:
-            following = bisect_right(order, request.address)
-            limit = order[following] if following < len(order) else 1 << 64
-            # Padding after it may hold the jump of another site.
-            for a in range(request.address + 1, min(limit, request.address + _MAX_REACH)):
-                if a in taken or a in self._original:
-                    limit = a
-                    break
             try:
-                planned[request.address] = self._plan(
-                    request, limit, pending, taken, wanted, order, planned
-                )
+                patch = self._plan(request, state)
             except CannotPatch as error:
-                made[request.address] = error
+                state.made[request.address] = error
                 continue
-            patch = planned[request.address]
-            made[request.address] = patch
-            insort(order, request.address)
-            for a, (_, written) in patch.writes.items():
-                pending[a] = written
-                taken.add(a)
-        for outcome in made.values():
-            if isinstance(outcome, Patch):
-                self._remember(outcome)
-        self._write(pending)
-        self._move()
+            self._add(patch, state)
+        self._write(state.pending)
+        self._move(state.doors)
         for address, old in affected.items():
-            successor = made.get(address)
+            successor = state.made.get(address)
             if isinstance(successor, Patch) and address not in requests:
                 self._adopt(old, successor)
         return {
             a: outcome
-            for a, outcome in made.items()
+            for a, outcome in state.made.items()
             if a in requests or isinstance(outcome, CannotPatch)
         }
 
@@ -244,7 +270,7 @@ class Patcher:
     def fork(self, target: Target) -> Patcher:
         """The patcher of a child that `fork` just made: it has the same patches, and its own
         copy of the stubs.  (Bodies are shared, and so is what they count.)"""
-        other = Patcher(target)
+        other = Patcher(target, short=self._short)
         twins = {id(p.patch): p.patch for p in self._placed.values()}
         copies = {
             key: replace(
@@ -252,14 +278,21 @@ class Patcher:
                 writes=dict(patch.writes),
                 entries=dict(patch.entries),
                 passed_over=list(patch.passed_over),
+                places=list(patch.places),
             )
             for key, patch in twins.items()
         }
+        for patch in copies.values():
+            patch.owner = copies.get(id(patch.owner), patch.owner)
+            patch.helpers = [copies[id(helper)] for helper in patch.helpers]
         other.arenas.inherit(self.arenas)
         other.learned = set(self.learned)
         other._sites = {a: copies[id(patch)] for a, patch in self._sites.items()}
         other._order = list(self._order)
         other._original = dict(self._original)
+        other._writers = {a: copies[id(patch)] for a, patch in self._writers.items()}
+        other._doors = dict(self._doors)
+        other._users = {a: set(users) for a, users in self._users.items()}
         other._placed = {
             a: placed._replace(patch=copies[id(placed.patch)]) for a, placed in self._placed.items()
         }
@@ -293,23 +326,14 @@ class Patcher:
     # --- how ---
 
     def _affected(self, changed: Iterable[int]) -> dict[int, Patch]:
-        """Patches that depend on bytes from these addresses on: all begin before them."""
+        """Patches that depend on the bytes at these addresses."""
         affected: dict[int, Patch] = {}
         pending = list(changed)
         while pending:
-            address = pending.pop()
-            if address in self._original and address not in self._sites:
-                # Perhaps padding that holds the jump of a site elsewhere.
-                for patch in self._sites.values():
-                    if address in patch.writes and patch.address not in affected:
-                        affected[patch.address] = patch
-                        pending += patch.changed
-            first = bisect_left(self._order, address - _MAX_REACH)
-            for other in self._order[first : bisect_left(self._order, address)]:
-                patch = self._sites[other]
-                if other not in affected and other + patch.reach > address:
-                    affected[other] = patch
-                    pending += patch.changed
+            for site in self._users.get(pending.pop(), ()):
+                if site not in affected:
+                    affected[site] = self._sites[site]
+                    pending += affected[site].changes
         return affected
 
     def _function(self, request: Request) -> Function:
@@ -336,21 +360,22 @@ class Patcher:
                 return code[:at]
         return code
 
-    def _plan(
-        self,
-        request: Request,
-        limit: int,
-        pending: dict[int, int],
-        taken: set[int],
-        wanted: set[int],
-        order: list[int],
-        planned: dict[int, Patch],
-    ) -> Patch:
+    def _limit(self, address: int) -> int:
+        """First address behind a site that belongs to another one."""
+        following = bisect_right(self._order, address)
+        limit = self._order[following] if following < len(self._order) else 1 << 64
+        # An instruction after it may have been moved for another one.
+        for a in range(address + 1, min(limit, address + _MAX_REACH)):
+            if a in self._original:
+                return a
+        return limit
+
+    def _plan(self, request: Request, state: _Update) -> Patch:
         code = self._code(request)
         function = self._function(request)
 
         def current(addr: int) -> int:
-            byte = pending.get(addr)
+            byte = state.pending.get(addr)
             if byte is not None:
                 return byte
             try:
@@ -359,16 +384,31 @@ class Patcher:
                 raise CannotPatch(request.address, "the code after it can't be read") from None
 
         def hole_free(start: int, end: int) -> bool:
-            if any(a in taken or a in self._original or a in wanted for a in range(start, end)):
-                return False
             # Nor may the jump of another site rely on these bytes.
-            near = order[bisect_left(order, start - _MAX_REACH) : bisect_left(order, end)]
-            return not any(site + planned[site].reach > start for site in near)
+            return not any(a in self._users or a in state.wanted for a in range(start, end))
 
         passed_over: list[str] = []
-        for template in templates(code, function, limit, current, hole_free):
+        limit = self._limit(request.address)
+        forms = list(templates(code, function, limit, current, hole_free))
+        jumps = [t for t in forms if t.form in (Form.JUMP, Form.PUN)]
+        last = [t for t in forms if t.form is Form.BREAKPOINT and request.breakpoint]
+        # A jump to the stub, a jump to a jump to the stub; with help of the next instructions.
+        attempts: list[tuple[Template, bool] | None] = [(t, False) for t in jumps]
+        attempts += [(t, True) for t in jumps]
+        attempts += [(t, False) for t in forms if t.form is Form.SHORT and self._short]
+        attempts += [None] if code[0].next_ip <= limit else []
+        attempts += [(t, False) for t in last]
+        for attempt in attempts:
+            if attempt is None:
+                patch = self._chain(request, function, state, current)
+                if patch is None:
+                    passed_over.append("no jump of the next instructions makes room for one")
+                    continue
+                patch.passed_over = passed_over
+                return patch
+            template, lands = attempt
             try:
-                patch = self._build(request, template, code[: template.count])
+                patch = self._build(request, template, code[: template.count], lands)
             except (OSError, CannotRelocate) as error:
                 why = error.strerror if isinstance(error, OSError) else str(error)
                 passed_over.append(f"{template.form.value}: {why}")
@@ -376,17 +416,70 @@ class Patcher:
             patch.passed_over = passed_over
             self._fill_writes(patch, current)
             return patch
-        raise CannotPatch(request.address, "; ".join(dict.fromkeys(passed_over)))
+        raise CannotPatch(
+            request.address,
+            "; ".join(dict.fromkeys(passed_over)) or "no form of jump fits there",
+        )
 
-    def _build(self, request: Request, template: Template, code: Sequence[Instruction]) -> Patch:
-        """Places and writes the stub.  Raises NoRoom, CannotRelocate."""
+    def _build(
+        self, request: Request, template: Template, code: Sequence[Instruction], lands: bool
+    ) -> Patch:
+        """Places and writes the stub; lands: what the site jumps to is only a jump to it.
+        Raises NoRoom, CannotRelocate."""
+        site = request.address
+        if template.form is Form.BREAKPOINT:
+            return self._stub(request, template, code, site, ANY)
+        origin = site + template.jump_at + 4
+        if lands:
+            landing = self.arenas.land(origin, template.allowed, JUMP_SIZE)
+            if landing is None:
+                raise NoRoom(errno.ENOMEM, "no free memory where the jump could reach")
+            patch = self._landed(request, template, code, landing)
+        else:
+            patch = self._stub(request, template, code, origin, template.allowed)
+        entry = patch.landing or patch.stub + request.body.assemble(site)[1]
+        displacement = (entry - origin) & 0xFFFF_FFFF
+        jump = range(site + template.jump_at, site + template.jump_at + 4)
+        patch.writes = {a: (0, displacement >> 8 * at & 0xFF) for at, a in enumerate(jump)}
+        return patch
+
+    def _landed(
+        self, request: Request, template: Template, code: Sequence[Instruction], landing: int
+    ) -> Patch:
+        """A stub anywhere, and the jump to it from memory that was taken for that.  Raises
+        NoRoom, CannotRelocate; the memory is given back then."""
+        site = request.address
+        # Within reach of both.
+        near = site if abs(landing - site) < 1 << 30 else (site + landing) // 2
+        try:
+            patch = self._stub(request, template, code, near, ANY)
+        except (OSError, CannotRelocate):
+            self.arenas.give_back(landing, landing + JUMP_SIZE)
+            raise
+        entry = patch.stub + request.body.assemble(site)[1]
+        displacement = entry - (landing + JUMP_SIZE)
+        assert -(1 << 31) <= displacement < 1 << 31, "a stub is in reach of its landing"
+        self.target.write(landing, b"\xe9" + displacement.to_bytes(4, "little", signed=True))
+        patch.landing = landing
+        self._place(_Placed(landing, landing + JUMP_SIZE, patch, 0, Copy(), None, True))
+        return patch
+
+    def _stub(
+        self,
+        request: Request,
+        template: Template,
+        code: Sequence[Instruction],
+        origin: int,
+        allowed: Allowed,
+    ) -> Patch:
+        """Body (none for a breakpoint) and copy, at an address whose displacement is allowed.
+        Raises NoRoom, CannotRelocate."""
         site = request.address
         jumps = template.form is not Form.BREAKPOINT
-        origin = site + template.jump_at + 4 if jumps else site
         size = len(request.body.assemble(site)[0]) if jumps else 0
         entry = request.body.assemble(site)[1] if jumps else 0
         room = size - entry + _COPY_ROOM * len(code) + JUMP_SIZE
-        at = self.arenas.place(origin, template.allowed if jumps else ANY, entry, room)
+        at = self.arenas.place(origin, allowed, entry, room)
         stub = at - entry
         try:
             copy = relocate(code, stub + size)
@@ -405,22 +498,156 @@ class Patcher:
         for step in copy.steps:
             if step.exact and not step.rsp and site <= step.original < site + template.span:
                 patch.entries.setdefault(step.original, stub + size + step.start)
-        if jumps:
-            displacement = (at - origin) & 0xFFFF_FFFF
-            patch.writes = dict.fromkeys(
-                range(site + template.jump_at, site + template.jump_at + 4), (0, 0)
-            )
-            for place, a in enumerate(patch.writes):
-                patch.writes[a] = (0, displacement >> 8 * place & 0xFF)
         self._place(_Placed(stub, end, patch, size, copy, request.body if jumps else None))
         return patch
+
+    # --- with help of the next instructions: see chain.py ---
+
+    def _chain(
+        self,
+        request: Request,
+        function: Function,
+        state: _Update,
+        current: Callable[[int], int],
+    ) -> Patch | None:
+        """A patch for which the instructions after the site's are moved, too; it may make sites
+        among them anew."""
+        code: list[Instruction] = []
+        replaced: set[int] = set()
+        for instruction in instructions(
+            self.read_original, request.address, MAX_LINKS * MAX_INSTRUCTION
+        ):
+            if (
+                len(code) == MAX_LINKS
+                or instruction.next_ip + JUMP_SIZE - 1 > request.address + MAX_BYTES
+                or not self._movable(instruction, code, function)
+            ):
+                return None
+            if code and instruction.ip in self._sites:
+                replaced.add(instruction.ip)
+            code.append(instruction)
+            if not code[1:] or not self._only_used_by(replaced, code):
+                continue
+            back = {
+                a: original
+                for site in replaced
+                for a, (original, _) in self._sites[site].changes.items()
+            }
+            search = Search(
+                lambda a, back=back: back[a] if a in back else current(a),  # type: ignore[misc]
+                lambda origin, allowed, low: self.arenas.land(origin, allowed, JUMP_SIZE, low),
+                lambda landing: self.arenas.give_back(landing, landing + JUMP_SIZE),
+                lambda origin, allowed: self.arenas.can_land(origin, allowed, JUMP_SIZE),
+            )
+            links = [Link(i.ip, i.len) for i in code]
+            for solution in search.solutions(links):
+                made = self._linked(request, code, solution)
+                if made is not None:
+                    return self._chained(made, replaced, state)
+        return None
+
+    def _movable(
+        self, instruction: Instruction, before: Sequence[Instruction], function: Function
+    ) -> bool:
+        """Whether an instruction may become a link behind others."""
+        ip = instruction.ip
+        if any(a in function.targets for a in range(ip + 1, instruction.next_ip)):
+            return False
+        if not before:
+            return True
+        # Behind a jump there may be anything, unless it is known to be jumped to, or padding.
+        if is_terminator(before[-1]) and not (ip in function.targets or function.in_hole(ip)):
+            return False
+        # Behind a call as well, if it does not return; but not inside a function.  (What is called
+        # through a pointer does.)
+        last = before[-1]
+        returns = not is_system_call(last) and last.flow_control != FlowControl.CALL
+        if not (returns or function.holds(ip)):
+            return False
+        return not is_system_call(instruction) and refusal(instruction) is None
+
+    def _only_used_by(self, sites: set[int], code: Sequence[Instruction]) -> bool:
+        """Whether these bytes may change, and all that these sites have changed."""
+        addresses = set(range(code[1].ip, code[-1].next_ip))
+        for site in sites:
+            if self._sites[site].door:
+                return False
+            addresses.update(self._sites[site].changes)
+        return all(self._users.get(a, set()) <= sites for a in addresses)
+
+    def _linked(
+        self, request: Request, code: Sequence[Instruction], solution: Solution
+    ) -> list[Patch] | None:
+        """Patches for the links; None if a stub can't be made, with all memory given back."""
+        made: list[Patch] = []
+        for instruction, head, landing in zip(code, solution.heads, solution.landings, strict=True):
+            if instruction.ip == request.address:
+                wanted = request
+            elif instruction.ip in self._sites:
+                wanted = self._sites[instruction.ip].request
+            else:
+                wanted = Request(instruction.ip, Nothing())
+            size = instruction.len
+            form = Form.JUMP if size >= len(head) + 4 else Form.PUN
+            template = Template(form, 1, size, head, (None,) * 4, len(head))
+            try:
+                patch = self._landed(wanted, template, [instruction], landing)
+            except (OSError, CannotRelocate):
+                for done in made:
+                    self._discard(done)
+                for rest in solution.landings[len(made) + 1 :]:
+                    self.arenas.give_back(rest, rest + JUMP_SIZE)
+                return None
+            original = self.read_original(instruction.ip, size)
+            for a, byte in enumerate(original, instruction.ip):
+                patch.writes[a] = (byte, solution.written.get(a, 0xCC))
+            jump_end = instruction.ip + len(head) + 4
+            patch.relied = tuple(range(instruction.next_ip, jump_end))
+            made.append(patch)
+        return made
+
+    def _chained(self, made: list[Patch], replaced: set[int], state: _Update) -> Patch:
+        """Puts the links into place; the first, which is the site's, is returned."""
+        first = made[0]
+        for address in replaced:
+            old = self._sites[address]
+            fresh = state.made.get(address) is old
+            self._forget(address)
+            for a, (original, _) in old.changes.items():
+                state.pending[a] = original
+            if fresh:  # it never was in place
+                for patch in (old, *old.helpers):
+                    self._discard(patch)
+            else:
+                state.affected[address] = old
+        for patch in made[1:]:
+            if patch.address in replaced:
+                self._add(patch, state)
+            else:
+                patch.owner = first
+                first.helpers.append(patch)
+        return first
+
+    def _add(self, patch: Patch, state: _Update) -> None:
+        """A site that was planned: the plans of others from now on see its bytes."""
+        state.made[patch.address] = patch
+        self._remember(patch)
+        for a, (_, written) in patch.changes.items():
+            state.pending[a] = written
+
+    def _discard(self, patch: Patch) -> None:
+        """Gives back the memory of a patch that never was in place."""
+        for start in patch.places:
+            placed = self._placed.pop(start)
+            del self._starts[bisect_left(self._starts, start)]
+            self.arenas.give_back(placed.start, placed.end)
 
     def _fill_writes(self, patch: Patch, current: Callable[[int], int]) -> None:
         """All bytes of the patch: (original, written)."""
         template, site = patch.template, patch.address
         written = {a: byte for a, (_, byte) in patch.writes.items()}
         if template.form is Form.SHORT:
-            written[site + template.jump_at - 1] = 0xE9
+            written[patch.door] = 0xE9
         for at, byte in enumerate(template.head):
             written[site + at] = byte
         if template.form is not Form.BREAKPOINT:
@@ -430,10 +657,10 @@ class Patcher:
         patch.writes = {a: (current(a), byte) for a, byte in written.items()}
         if template.form is Form.PUN:
             # The bytes it shares with what follows stay: not written, only relied on.
-            for a in list(patch.writes):
-                if a >= site + template.span:
-                    original, byte = patch.writes.pop(a)
-                    assert original == byte, "a pun leaves the following bytes as they are"
+            patch.relied = tuple(a for a in patch.writes if a >= site + template.span)
+            for a in patch.relied:
+                original, byte = patch.writes.pop(a)
+                assert original == byte, "a pun leaves the following bytes as they are"
 
     def _write(self, pending: dict[int, int]) -> None:
         run: list[int] = []
@@ -451,19 +678,33 @@ class Patcher:
     def _remember(self, patch: Patch) -> None:
         self._sites[patch.address] = patch
         insort(self._order, patch.address)
-        for a, (original, _) in patch.writes.items():
-            self._original[a] = original
+        for part in (patch, *patch.helpers):
+            for a, (original, _) in part.writes.items():
+                self._original[a] = original
+                self._writers[a] = part
+        for a in patch.bytes_used:
+            self._users.setdefault(a, set()).add(patch.address)
+        if patch.door:
+            self._doors[patch.door] = patch.address
 
     def _forget(self, address: int) -> None:
         patch = self._sites.pop(address)
-        patch.active = False
         del self._order[bisect_left(self._order, address)]
-        for a in patch.writes:
-            del self._original[a]
+        for part in (patch, *patch.helpers):
+            part.active = False
+            for a in part.writes:
+                del self._original[a], self._writers[a]
+        for a in patch.bytes_used:
+            self._users[a].discard(address)
+            if not self._users[a]:
+                del self._users[a]
+        if patch.door:
+            del self._doors[patch.door]
 
     def _place(self, placed: _Placed) -> None:
         self._placed[placed.start] = placed
         insort(self._starts, placed.start)
+        placed.patch.places.append(placed.start)
 
     def _find(self, addr: int) -> _Placed | None:
         at = bisect_right(self._starts, addr) - 1
@@ -474,14 +715,10 @@ class Patcher:
 
     def _over(self, addr: int) -> Patch | None:
         """The patch whose displaced bytes an address is one of."""
-        if addr not in self._original:
+        patch = self._writers.get(addr)
+        if patch is None or not patch.address <= addr < patch.address + patch.template.span:
             return None
-        first = bisect_left(self._order, addr - _MAX_REACH)
-        for site in reversed(self._order[first : bisect_right(self._order, addr)]):
-            patch = self._sites[site]
-            if addr in patch.writes and addr < site + patch.template.span:
-                return patch
-        return None
+        return patch
 
     def _entry(self, patch: Patch, addr: int) -> int:
         """Where to run instead of the displaced byte at `addr`: made now if it is not the
@@ -504,17 +741,19 @@ class Patcher:
         patch.entries[addr] = at
         return at
 
-    def _move(self) -> None:
-        """Takes tasks out of stubs no longer in use, and out of bytes now displaced."""
+    def _move(self, doors: dict[int, int]) -> None:
+        """Takes tasks out of stubs no longer in use, from between the two jumps of SHORT sites
+        (doors: where those were), and out of bytes now displaced."""
         for tid in self.target.threads():
             registers = self.target.get_registers(tid)
             # In a system call, which the kernel may restart by stepping back from rip.
             if not registers[_ORIG_RAX] >> 63:
                 continue
             moved = list(registers)
+            moved[_RIP] = doors.get(moved[_RIP], moved[_RIP])
             placed = self._find(moved[_RIP])
             if placed is not None and not (
-                placed.patch.active and placed.start == placed.patch.stub
+                placed.patch.active and placed.start in (placed.patch.stub, placed.patch.landing)
             ):
                 self._leave(moved, placed)
             over = self._over(moved[_RIP])
@@ -525,6 +764,9 @@ class Patcher:
 
     def _leave(self, registers: list[int], placed: _Placed) -> None:
         site = placed.patch.address
+        if placed.landing:
+            registers[_RIP] = site
+            return
         offset = registers[_RIP] - placed.start
         if offset < placed.body_size and placed.body is not None:
             registers[:], done = placed.body.rewind(offset, registers, self.target)
@@ -535,19 +777,26 @@ class Patcher:
         if step is None:
             return  # between the parts of one instruction: it will come out by itself
         _apply(registers, step.original, step.rsp, step.rcx)
-        if step.original == site and site in self._sites:
+        if step.original == site and site in self._sites and placed.patch.owner is None:
             # Its hit is counted already.
             registers[_RIP] = self._sites[site].resume
 
     def _adopt(self, old: Patch, new: Patch) -> None:
         """The patch object that the owner of the site holds stays the same."""
-        for name in ("template", "stub", "body_size", "copy", "writes", "entries", "passed_over"):
+        for name in (
+            *("template", "stub", "body_size", "copy", "writes", "entries", "passed_over"),
+            *("landing", "helpers", "relied"),
+        ):
             setattr(old, name, getattr(new, name))
         old.active = True
+        old.places += new.places
         self._sites[old.address] = old
-        for start, placed in self._placed.items():
-            if placed.patch is new:
-                self._placed[start] = placed._replace(patch=old)
+        for helper in old.helpers:
+            helper.owner = old
+        for a in old.writes:
+            self._writers[a] = old
+        for start in new.places:
+            self._placed[start] = self._placed[start]._replace(patch=old)
 
     def _task_inside(self) -> bool:
         pages = self.arenas.pages()

@@ -49,6 +49,20 @@ def next_match(value: int, allowed: Allowed) -> int | None:
     return int.from_bytes(bytes(out), "big")
 
 
+def _next_fixed(value: int, mask: int, fixed: int) -> int | None:
+    """next_match where a byte may be anything, or is given: `fixed` in the bits of `mask`."""
+    different = value & mask ^ fixed
+    if not different:
+        return value
+    # From the highest byte that differs on, all are the smallest there are.
+    top = different.bit_length() + 7 & -8
+    below = (1 << top) - 1
+    if (fixed & below) > (value & mask & below):
+        return value & ~below | fixed & below
+    value = (value | mask | below) + 1
+    return None if value >> 32 else value & ~mask | fixed
+
+
 def _filled(head: list[int], digit: int, allowed: Allowed) -> int:
     digits = [*head, digit]
     while len(digits) < 4:
@@ -105,10 +119,13 @@ class Intervals:
         at = bisect_right(self._starts, start) - 1
         return at >= 0 and end <= self._ends[at]
 
-    def from_(self, addr: int) -> tuple[int, int] | None:
-        """The interval that holds `addr`, else the first one after it."""
-        at = bisect_right(self._ends, addr)
-        return (self._starts[at], self._ends[at]) if at < len(self._starts) else None
+    def from_(self, addr: int, size: int) -> tuple[int, int] | None:
+        """The interval that holds `addr`, else the first one after it; it has `size` bytes."""
+        starts, ends = self._starts, self._ends
+        for at in range(bisect_right(ends, addr), len(starts)):
+            if ends[at] - starts[at] >= size:
+                return starts[at], ends[at]
+        return None
 
     def around(self, addr: int) -> Iterator[tuple[int, int]]:
         """All intervals, the nearest first."""
@@ -139,6 +156,12 @@ def find(
     origin: the address after the jump, from which its displacement counts.
     """
     low, high = bounds
+    mask = fixed = 0
+    for place, choices in enumerate(allowed):
+        if choices is not None and len(choices) == 1:
+            mask |= 0xFF << 8 * place
+            fixed |= choices[0] << 8 * place
+    given = all(choices is None or len(choices) == 1 for choices in allowed)
     for first, last, base in (
         (0x8000_0000, 0xFFFF_FFFF, origin - (1 << 32)),
         (0, 0x7FFF_FFFF, origin),
@@ -146,11 +169,14 @@ def find(
         at = max(low + before, base + first)
         limit = min(high - after, base + last)
         while at <= limit:
-            displacement = next_match(at - base, allowed)
+            if given:
+                displacement = _next_fixed(at - base, mask, fixed)
+            else:
+                displacement = next_match(at - base, allowed)
             if displacement is None or displacement > last:
                 break
             at = base + displacement
-            interval = free.from_(at - before)
+            interval = free.from_(at - before, before + after)
             if interval is None or at > limit:
                 break
             start, end = interval

@@ -61,13 +61,6 @@ class Template:
     jump_at: int
     """Where the long jump's displacement is, in bytes from the site."""
 
-    @property
-    def reach(self) -> int:
-        """Bytes from the site on that the patch depends on."""
-        if self.form in (Form.JUMP, Form.PUN):
-            return max(self.span, self.jump_at + 4)
-        return self.span
-
 
 def templates(
     code: Sequence[Instruction],
@@ -180,9 +173,8 @@ def _short(
         return
     for start, end in function.holes:
         at = max(start, site + 2 - 128)
-        while at + JUMP_SIZE <= min(end, site + 2 + 127 + JUMP_SIZE):
-            if hole_free(at, at + JUMP_SIZE):
-                head = bytes((_JMP_SHORT, (at - site - 2) & 0xFF))
-                yield Template(Form.SHORT, 1, size, head, (None,) * 4, at + 1 - site)
-                break
-            at += 1
+        if at + JUMP_SIZE <= min(end, site + 2 + 127 + JUMP_SIZE) and hole_free(
+            start, at + JUMP_SIZE
+        ):
+            head = bytes((_JMP_SHORT, (at - site - 2) & 0xFF))
+            yield Template(Form.SHORT, 1, size, head, (None,) * 4, at + 1 - site)
