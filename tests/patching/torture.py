@@ -117,7 +117,7 @@ class Torture:
     def round(self) -> bytes:
         """One round; its line."""
         self._at_end = False
-        self.tracer.run(lambda: self._at_end, timeout=20)
+        self.tracer.run(lambda: self._at_end, timeout=100)
         assert self._at_end, f"the program ended: {self.process.status}"
         return self._line()
 
@@ -230,6 +230,7 @@ class Torture:
             tally.tried += 1
             tally.tried_executed += bool(counts[arm.address])
             if isinstance(site, Site):
+                assert site.patch.in_process
                 sites.append(site)
                 tally.forms[site.patch.form.value] += 1
             else:

@@ -51,10 +51,10 @@ together with the site's own; where it is short, the next one's is, and so on fo
 instructions.  The idea is e9patch's (Duck, Gao and Roychoudhury, "Binary Rewriting without
 Control Flow Recovery", PLDI 2020: successor eviction).  Each link is one instruction, displaced
 alone, whose first byte is where its patch begins: it may be jumped to and returned to, and
-nothing traps.  It
-has to *be* an instruction: it is what the site falls through to, or known to be jumped to, or
-padding; behind a system call or a direct call, which might not return, only inside a function
-whose bounds are known.  A link that is a site itself is planned anew together with the new one.
+nothing traps.  It has to *be* an instruction: it is what the site falls through to, or known to be
+jumped to, or padding; behind a system call or a direct call, which might not return, only inside
+a function whose bounds are known.  A link that is a site itself is planned anew together with the
+new one.
 
 Which instructions may be displaced together?  Not one that is known to be jumped to, or to be
 returned to (a trap at every return would be safe and slow): decode.py looks for those in the
