@@ -17,6 +17,10 @@ LIMIT = 60.0
 Relive = Callable[..., subprocess.CompletedProcess[str]]
 
 
+# A shell that starts a job in the background has it ignore SIGINT; what the tests start must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TimeUp(Exception):
     """The test took longer than it may."""
 

@@ -205,18 +205,33 @@ void stash_free(struct stash *s)
     memset(s, 0, sizeof *s);
 }
 
-static int own_fault(int tid, int sig)
+/* A system call's instruction and the byte after it. */
+#define CALL_BYTES 3u
+
+enum fault {
+    FAULT_NONE,
+    FAULT_HERE,    /* of the call's own code: it is not there */
+    FAULT_EARLIER, /* of the instruction before which an interrupt came: executed again, it comes again */
+};
+
+static enum fault fault_of(int tid, int sig, uint64_t insn)
 {
     siginfo_t info;
 
-    if (sig != SIGSEGV && sig != SIGBUS && sig != SIGILL && sig != SIGTRAP)
-        return 0;
-    return ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) == 0 && info.si_code > 0;
+    if (sig != SIGSEGV && sig != SIGBUS && sig != SIGILL && sig != SIGFPE && sig != SIGTRAP)
+        return FAULT_NONE;
+    if (ptrace(PTRACE_GETSIGINFO, tid, NULL, &info) < 0 || info.si_code <= 0)
+        return FAULT_NONE;
+    if ((uint64_t)(uintptr_t)info.si_addr - insn < CALL_BYTES)
+        return FAULT_HERE;
+    return sig == SIGTRAP ? FAULT_NONE : FAULT_EARLIER; /* a trap comes after its instruction */
 }
 
 /* Resumes until the next system-call stop. */
-static int to_call_stop(int tid, struct stash *stash, bool *group_stop)
+static int to_call_stop(int tid, uint64_t insn, struct stash *stash, bool *group_stop)
 {
+    unsigned earlier = 0;
+
     for (;;) {
         int status, rc = task_resume(tid, PTRACE_SYSCALL, 0);
 
@@ -237,8 +252,16 @@ static int to_call_stop(int tid, struct stash *stash, bool *group_stop)
                 *group_stop = true;
             continue;
         }
-        if (own_fault(tid, WSTOPSIG(status)))
-            return -EIO; /* the agent's code is not there: nothing would ever come of it */
+        switch (fault_of(tid, WSTOPSIG(status), insn)) {
+        case FAULT_HERE:
+            return -EIO; /* nothing would ever come of it */
+        case FAULT_EARLIER:
+            if (earlier++)
+                return -EIO;
+            continue;
+        case FAULT_NONE:
+            break;
+        }
         if (stash && (rc = stash_add(stash, tid, WSTOPSIG(status))))
             return rc;
     }
@@ -279,12 +302,12 @@ int remote_call_at(int tid, uint64_t insn, uint64_t nr, const uint64_t args[6], 
         return rc;
     /* The first stop may be the exit of a cancelled or emulated call. */
     do {
-        if ((rc = to_call_stop(tid, stash, &group_stop)))
+        if ((rc = to_call_stop(tid, insn, stash, &group_stop)))
             return rc;
         if ((rc = reg_peek(tid, R_RIP, &now)))
             return rc;
     } while (now != insn + 2);
-    if ((rc = to_call_stop(tid, stash, &group_stop)))
+    if ((rc = to_call_stop(tid, insn, stash, &group_stop)))
         return rc;
     if ((rc = reg_peek(tid, R_RAX, &now)))
         return rc;
