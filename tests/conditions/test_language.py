@@ -181,6 +181,11 @@ ERRORS = [
         "a type in parentheses is not possible",
         "write `cast('type', value)`",
     ),
+    (
+        "1 + sizeof(«struct node»)",
+        "a type is written in quotes",
+        "write `sizeof('struct name')`",
+    ),
     ("a«::»b == 1", ":: is not an operator here", "write var('space::name')"),
     ("«from» == 1", "from is a word of Python", "write var('from'); for a member whole['from']"),
     ("1 + «$rax»", "names are written without $", ""),

@@ -75,6 +75,8 @@ _HABITS: Final = (
      "& in front of a variable is not possible", "write `addr(variable)`"),
     (re.compile(r"(?:^|[(=<>,+/%-]|\b(?:and|or|not|in)\b)\s*(\*)(?=\s*[A-Za-z_(*])"),
      "* in front of a pointer is not possible", "write `pointer[0]`"),
+    (re.compile(r"sizeof\s*\(\s*((?:(?:struct|union|enum|unsigned|signed|const)\s+)[^)'\"]*)\)"),
+     "a type is written in quotes", "write `sizeof('struct name')`"),
     (re.compile(r"\((?:(?:struct|union|enum|unsigned|signed|const)\s+)*[A-Za-z_]\w*\s*\**\s*\)(?=\s*[A-Za-z_0-9(])"),
      "a type in parentheses is not possible", "write `cast('type', value)`"),
 )  # fmt: skip
