@@ -51,14 +51,15 @@ class Session:
         printed: tuple[int, int] = (0, 0),
         use_index: bool = True,
         but: Iterable[int] = (),
+        statistics: bool = True,
     ) -> None:
         """plan: of a replay that is made again.  printed: bytes of stdout and stderr that others
         before it have printed.  use_index: whether positions in the recording's index are believed;
-        but: not of these events.
+        but: not of these events.  statistics: whether they are kept.
 
         Raises Unsupported, UsageError: that evaluator can't be used.
         """
-        self.statistics = Statistics()
+        self.statistics = Statistics(wanted=statistics)
         self.recording = recording
         self.searching = Searching(recording, evaluator, use_index=use_index, but=but)
         self.core = _core.Replayer()
@@ -270,9 +271,11 @@ def _replayed(
     evaluator: str,
     retries: int,
     reached: Callable[[int], None] | None,
+    *,
+    statistics: bool,
 ) -> Session:
     """A replay that went through: the first, or one that found another place for a landmark."""
-    session = Session(recording, echo=echo, evaluator=evaluator)
+    session = Session(recording, echo=echo, evaluator=evaluator, statistics=statistics)
     retrier = None
     but: set[int] = set()
     use_index = True
@@ -318,6 +321,7 @@ def _replayed(
             printed=printed,
             use_index=use_index,
             but=but,
+            statistics=statistics,
         )
 
 
@@ -344,7 +348,8 @@ def replay(
     """
     start = time.perf_counter()
     with Recording(directory) as recording:
-        session = _replayed(recording, echo, evaluator, retries, reached)
+        wanted = bool(stats or stats_json)
+        session = _replayed(recording, echo, evaluator, retries, reached, statistics=wanted)
         result = ReplayResult(
             session.status,
             session.events,

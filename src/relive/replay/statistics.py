@@ -69,12 +69,15 @@ class Statistics:
     landings: every one.  reasons: why an evaluator was passed over, and how often.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, wanted: bool = True) -> None:
+        """wanted: whether landings are kept; a million of them take 350 MB."""
+        self._wanted = wanted
         self.landings: list[Landing] = []
         self.reasons: dict[str, int] = {}
 
     def add(self, landing: Landing) -> None:
-        self.landings.append(landing)
+        if self._wanted:
+            self.landings.append(landing)
 
     def passed_over(self, evaluator: str, why: str) -> None:
         """An evaluator could not serve a place."""

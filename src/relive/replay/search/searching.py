@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from relive.errors import Unsupported, UsageError
@@ -55,7 +56,7 @@ class Searching:
         self.believed = False
         self.doubted: int | None = None
         self._wrong: set[int] = set()  # events whose positions don't stay in the index
-        self._landings: list[int] = []  # events
+        self._landings: deque[int] = deque(maxlen=SUSPECTS)  # events
         self._last: dict[int, int] = {}  # event of each task's last landing
         for event in but:
             self.positions.pop(event, None)
@@ -100,7 +101,7 @@ class Searching:
         """The replay came to an end before the recording's: what it found last was not followed by
         enough that was verified, and an ambiguous landmark may have been found at a wrong place.
         Where a count led astray, what was known before stays."""
-        for event in {*self._landings[-SUSPECTS:], *self._last.values()}:
+        for event in {*self._landings, *self._last.values()}:
             position = self.positions.pop(event, None)
             if self.doubted is None or position != self._known.get(event):
                 self._wrong.add(event)
