@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from relive.conditions import reference
 from relive.conditions.ir import to_signed
 from relive.conditions.language import parse_value
 from relive.live.process import Process
-from tests.live.targets import PROGRAMS
+from tests.live.targets import PROGRAMS, output_to
 
 COMPILERS = ("gcc", "clang")
 
@@ -73,18 +73,9 @@ def stopped(
         os.kill(process.pid, 9)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[None]:
     """What is started meanwhile writes its output nowhere."""
-    saved = os.dup(1)
-    nothing = os.open("/dev/null", os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
+    return output_to(Path(os.devnull))
 
 
 def printed(command: Sequence[str | Path]) -> dict[str, int]:

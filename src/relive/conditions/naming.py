@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,7 @@ _RESERVED: Final = frozenset(TYPES) | {"hits", "range", "True", "False"}
 _POINTER_STEPS: Final = (ast.Add, ast.Sub)
 
 
-class Naming:
+class Naming(ABC):
     """What a parser knows of names.
 
     raw: the operand being read is an address in the brackets of `u8[...]`.
@@ -38,15 +39,15 @@ class Naming:
     names: Names
     raw: bool = False
 
+    @abstractmethod
     def visit(self, node: ast.expr) -> Value:
         """The value of an expression.  Raises ParseError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fault(
         self, node: ast.expr, what: str, hint: str = "", *, curable: bool = False
     ) -> ParseError:
         """An error at an expression."""
-        raise NotImplementedError
 
     @contextmanager
     def reading(self, *, raw: bool) -> Iterator[None]:

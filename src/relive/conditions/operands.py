@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,7 +12,7 @@ from relive.conditions.ir import WORD_BITS, Const, Expr
 from relive.conditions.values import Kind, Value, literal
 
 
-class Operand:
+class Operand(ABC):
     """Something with a value, or with parts that have values.
 
     Every method raises ConditionError, with a hint, for what makes no sense of it.
@@ -20,9 +21,9 @@ class Operand:
     step: int | None = None
     """For pointers: the bytes by which + 1 moves one; else None."""
 
+    @abstractmethod
     def value(self) -> Value:
         """Its word."""
-        raise NotImplementedError
 
     def address_value(self) -> Value:
         """Its word as an address to load from, in the brackets of `u8[...]`."""
@@ -48,7 +49,7 @@ class Operand:
         """For pointers: the one so many bytes further."""
         raise ConditionError("this is not a pointer")
 
-    def check_whole(self) -> None:
+    def check_whole(self) -> None:  # noqa: B027 - for most there is nothing to refuse
         """Raise when it makes no sense to take its word by itself for a truth or a number."""
 
 
@@ -117,24 +118,24 @@ class Unknown(Operand):
 class Scope(Mapping[str, "Operand | Expr | int"]):
     """Names that come with types: what var, cast and sizeof ask."""
 
+    @abstractmethod
     def variable(self, name: str) -> Operand | Expr | int:
         """The variable of that name, registers and words of the language left aside.
 
         Raises KeyError, and ConditionError for one that can't be used.
         """
-        raise NotImplementedError
 
     def unknown(self, name: str) -> str:
         """Why a name may not be known, as a hint, "" for nothing to say."""
         return ""
 
+    @abstractmethod
     def cast(self, type_name: str, value: Value) -> Operand:
         """A word taken for a value of a type.  Raises ConditionError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def size_of(self, type_name: str) -> int:
         """Bytes of a type.  Raises ConditionError."""
-        raise NotImplementedError
 
 
 Names: TypeAlias = Mapping[str, Operand | Expr | int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,12 @@ from relive.conditions.ir import (
 WORD_BYTES = WORD_BITS // 8
 
 
-class Place:
+class Place(ABC):
     """Some bytes.  Offsets count from the first."""
 
+    @abstractmethod
     def word(self, offset: int, size: int) -> Expr:
         """1 to 8 bytes, little endian, extended with zeros.  Raises ConditionError."""
-        raise NotImplementedError
 
     def signed_word(self, offset: int, size: int) -> Expr:
         """The same, extended with the sign."""
